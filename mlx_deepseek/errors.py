@@ -1,0 +1,25 @@
+"""Errors that a user can act on: each message says where, what, expected and what to do."""
+
+
+class DeepSeekError(Exception):
+    """Base of every error this project raises on purpose; the command line prints it and exits 1."""
+
+
+class ConfigError(DeepSeekError):
+    """A configuration names an unknown architecture, or asks for something we would compute wrongly."""
+
+
+class CheckpointError(DeepSeekError):
+    """A checkpoint's files or tensors are missing, damaged, unknown or of the wrong shape."""
+
+
+class PromptError(DeepSeekError):
+    """Messages, tools or completion requests that the model's prompt format cannot express."""
+
+
+class ImageError(DeepSeekError):
+    """A picture or document that cannot be read or does not fit the model."""
+
+
+class MemoryLimitError(DeepSeekError):
+    """A model and context that do not fit into this machine's memory."""
