@@ -2,11 +2,11 @@
 
 
 class DeepSeekError(Exception):
-    """Base of every error this project raises on purpose; the command line prints it and exits 1."""
+    """Base of every error raised on purpose; the command line prints it and exits 1."""
 
 
 class ConfigError(DeepSeekError):
-    """A configuration names an unknown architecture, or asks for something we would compute wrongly."""
+    """A configuration of an unknown architecture, or one we would compute wrongly."""
 
 
 class CheckpointError(DeepSeekError):

@@ -1,0 +1,45 @@
+"""Multi-head attention (arXiv:1706.03762) with rotary embedding, for DeepSeekMoE-16B."""
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.models.base import scaled_dot_product_attention
+
+from mlx_deepseek.config import MHAConfig
+from mlx_deepseek.layers.rope import Rope, softmax_scale
+
+
+class MultiHeadAttention(nn.Module):
+    """H query heads over `kv_heads` key/value heads; the cache holds rotated keys and values."""
+
+    def __init__(self, config: MHAConfig):
+        super().__init__()
+        self.config = config
+        width, kv_width = config.heads * config.head_dim, config.kv_heads * config.head_dim
+        self.q_proj = nn.Linear(config.hidden, width, bias=config.bias)
+        self.k_proj = nn.Linear(config.hidden, kv_width, bias=config.bias)
+        self.v_proj = nn.Linear(config.hidden, kv_width, bias=config.bias)
+        self.o_proj = nn.Linear(width, config.hidden, bias=config.bias)
+        self.rope = Rope(config.rope)
+        self.scale = softmax_scale(config.head_dim, config.rope.scaling)
+
+    @property
+    def cache_width(self) -> int:
+        """Numbers cached per token."""
+        return 2 * self.config.kv_heads * self.config.head_dim
+
+    def __call__(self, x: mx.array, mask: mx.array | str | None = None, cache=None) -> mx.array:
+        """Attend from x [B, L, D] to the cache and itself."""
+        offset = cache.offset if cache is not None else 0
+        queries = self.rope(self.heads(self.q_proj(x)), offset)
+        keys = self.rope(self.heads(self.k_proj(x)), offset)
+        values = self.heads(self.v_proj(x))
+        if cache is not None:
+            keys, values = cache.update_and_fetch(keys, values)
+        out = scaled_dot_product_attention(
+            queries, keys, values, cache=cache, scale=self.scale, mask=mask
+        )
+        return self.o_proj(out.transpose(0, 2, 1, 3).flatten(-2))
+
+    def heads(self, x: mx.array) -> mx.array:
+        """[B, L, heads * dim] to [B, heads, L, dim]."""
+        return mx.unflatten(x, -1, (-1, self.config.head_dim)).transpose(0, 2, 1, 3)

@@ -1,0 +1,104 @@
+"""Rotary position embedding (arXiv:2104.09864), linear interpolation and YaRN (arXiv:2309.00071)."""
+
+import math
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from mlx_deepseek.config import Json, RopeConfig
+from mlx_deepseek.errors import ConfigError
+
+
+class Rope(nn.Module):
+    """Rotates the last axis of [..., L, P] by each token's position."""
+
+    def __init__(self, config: RopeConfig):
+        super().__init__()
+        self.dims = config.dims
+        self.interleaved = config.interleaved
+        self.magnitude = magnitude(config.scaling)
+        # Underscored: a constant of the config, not a parameter of the checkpoint.
+        self._wavelengths = mx.array(1.0 / inverse_frequencies(config), dtype=mx.float32)
+
+    def __call__(self, x: mx.array, offset: int | mx.array = 0) -> mx.array:
+        """Rotate x [B, H, L, P]; `offset` is the first token's position, a number or one per row."""
+        if self.magnitude != 1.0:
+            x = x * self.magnitude
+        return mx.fast.rope(
+            x,
+            self.dims,
+            traditional=self.interleaved,
+            base=None,
+            scale=1.0,
+            offset=offset,
+            freqs=self._wavelengths,
+        )
+
+
+def inverse_frequencies(config: RopeConfig) -> np.ndarray:
+    """Radians per position of each channel pair [P / 2], float64.
+
+    Raises:
+        ConfigError: the scaling type is unknown.
+    """
+    exponents = np.arange(0, config.dims, 2, dtype=np.float64) / config.dims
+    plain = config.theta**-exponents
+    scaling = config.scaling
+    match scaling_type(scaling):
+        case "default":
+            return plain
+        case "linear":
+            assert scaling is not None
+            return plain / float(scaling["factor"])
+        case "yarn":
+            assert scaling is not None
+            low, high = yarn_range(config, scaling)
+            ramp = np.clip((np.arange(config.dims // 2) - low) / (high - low), 0.0, 1.0)
+            return plain * (1.0 - ramp) + plain / float(scaling["factor"]) * ramp
+        case other:
+            raise ConfigError(
+                f"rope_scaling type {other!r} is unknown; expected default, linear or yarn."
+            )
+
+
+def yarn_range(config: RopeConfig, scaling: Json) -> tuple[float, float]:
+    """The channel pairs between which YaRN passes from extrapolation to interpolation."""
+
+    def pair_turning(turns: float) -> float:
+        original = scaling.get("original_max_position_embeddings", 4096)
+        return (
+            config.dims * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(config.theta))
+        )
+
+    low = max(math.floor(pair_turning(scaling.get("beta_fast", 32))), 0)
+    high = min(math.ceil(pair_turning(scaling.get("beta_slow", 1))), config.dims - 1)
+    return low, high if high != low else high + 0.001
+
+
+def scaling_type(scaling: Json | None) -> str:
+    """The kind of context extension; released files say `type`, newer ones `rope_type`."""
+    return (scaling or {}).get("type") or (scaling or {}).get("rope_type") or "default"
+
+
+def mscale(factor: float, weight: float) -> float:
+    """YaRN's attention temperature 0.1 * weight * ln(factor) + 1 (arXiv:2309.00071 eq. 22)."""
+    return 0.1 * weight * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+
+def magnitude(scaling: Json | None) -> float:
+    """What YaRN multiplies rotated vectors by: mscale over mscale_all_dim."""
+    if scaling is None or scaling_type(scaling) != "yarn":
+        return 1.0
+    factor = float(scaling["factor"])
+    return mscale(factor, scaling.get("mscale", 1)) / mscale(
+        factor, scaling.get("mscale_all_dim", 0)
+    )
+
+
+def softmax_scale(dims: int, scaling: Json | None) -> float:
+    """1 / sqrt(dims), times mscale(mscale_all_dim)² under YaRN, as DeepSeek-V2 and later do."""
+    scale = dims**-0.5
+    if scaling is None or scaling_type(scaling) != "yarn":
+        return scale
+    return scale * mscale(float(scaling["factor"]), scaling.get("mscale_all_dim", 0)) ** 2

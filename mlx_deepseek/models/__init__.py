@@ -1,0 +1,38 @@
+"""Registry: from a config.json to a model whose weights are not there yet."""
+
+from collections.abc import Callable, Mapping
+
+import mlx.nn as nn
+
+from mlx_deepseek.config import Json
+from mlx_deepseek.errors import ConfigError
+from mlx_deepseek.models import deepseek, deepseek_v2, deepseek_v3, dense
+
+Builder = Callable[[Json, str | None], nn.Module]
+
+ARCHITECTURES: Mapping[str, Builder] = {
+    "deepseek": deepseek.build,
+    "deepseek_v2": deepseek_v2.build,
+    "deepseek_v3": deepseek_v3.build,
+    "llama": dense.build,
+    "qwen2": dense.build,
+    "qwen3": dense.build,
+}
+
+
+def build(config: Json, layout: str | None = None) -> nn.Module:
+    """Build the model that `config` describes; MLX is lazy, so no memory is taken.
+
+    `layout` chooses how MLA's up-projections are stored: "kv_b_proj" (one matrix, as in HF),
+    "split" (`embed_q` and `unembed_out`), or None for what mlx-lm stores for the architecture.
+
+    Raises:
+        ConfigError: unknown architecture, missing key, or a key that could change the computation.
+    """
+    name = config.get("model_type")
+    if name not in ARCHITECTURES:
+        raise ConfigError(
+            f"config.json has model_type {name!r}; this version knows "
+            f"{', '.join(ARCHITECTURES)}. Update mlx-deepseek, or choose another checkpoint."
+        )
+    return ARCHITECTURES[name](config, layout)

@@ -1,0 +1,66 @@
+"""A decoder with its output head and MTP layers, in mlx-lm's model protocol."""
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.models.cache import KVCache
+
+from mlx_deepseek.config import DecoderConfig
+from mlx_deepseek.errors import ConfigError
+from mlx_deepseek.models.decoder import Decoder
+from mlx_deepseek.models.mtp import MTPLayer
+
+
+class CausalLM(nn.Module):
+    """What mlx-lm's generate, batch_generate, prompt caches and LoRA expect of a model."""
+
+    def __init__(self, config: DecoderConfig, attention: type[nn.Module]):
+        super().__init__()
+        self.args = config
+        self.model_type = config.model_type
+        self.model = Decoder(config, attention)
+        if not config.tied_head:
+            self.lm_head = nn.Linear(config.hidden, config.vocab, bias=False)
+        if config.mtp_layers:
+            first = config.layers  # numbered after the decoder's layers
+            self.mtp = [MTPLayer(config, attention, first + i) for i in range(config.mtp_layers)]
+
+    def __call__(
+        self, ids: mx.array, cache=None, input_embeddings: mx.array | None = None
+    ) -> mx.array:
+        """Logits [B, L, vocab] of ids [B, L]; `cache` from make_cache() grows by L."""
+        return self.head(self.hidden(ids, cache, input_embeddings))
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The decoder's layers, without MTP."""
+        return self.model.layers
+
+    def make_cache(self) -> list[KVCache]:
+        """An empty cache per layer; for MLA "keys" are latents and "values" the shared keys."""
+        return [KVCache() for _ in self.layers]
+
+    def hidden(
+        self, ids: mx.array, cache=None, input_embeddings: mx.array | None = None
+    ) -> mx.array:
+        """Hidden states [B, L, D] after the final norm."""
+        return self.model(ids, cache, input_embeddings)
+
+    def head(self, hidden: mx.array) -> mx.array:
+        """Logits [..., vocab] of hidden states [..., D]."""
+        if "lm_head" in self:
+            return self.lm_head(hidden)
+        return self.model.embed_tokens.as_linear(hidden)
+
+    def mtp_logits(self, ids: mx.array) -> mx.array:
+        """The first MTP layer's teacher-forced logits [B, L - 1, vocab]; row i predicts token i + 2.
+
+        Raises:
+            ConfigError: the checkpoint has no MTP layer.
+        """
+        if "mtp" not in self:
+            raise ConfigError(
+                f"This {self.model_type} checkpoint has no multi-token prediction layer "
+                "(num_nextn_predict_layers is 0 or its weights were left out)."
+            )
+        layer = self.mtp[0]
+        return layer.shared_head(layer.predict(self.hidden(ids)[:, :-1], ids[:, 1:], "causal"))
