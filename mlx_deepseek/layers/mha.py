@@ -36,7 +36,12 @@ class MultiHeadAttention(nn.Module):
         if cache is not None:
             keys, values = cache.update_and_fetch(keys, values)
         out = scaled_dot_product_attention(
-            queries, keys, values, cache=cache, scale=self.scale, mask=mask
+            queries,
+            keys,
+            values,
+            cache=cache,
+            scale=self.scale,
+            mask=mask,  # pyright: ignore[reportArgumentType]
         )
         return self.o_proj(out.transpose(0, 2, 1, 3).flatten(-2))
 

@@ -70,6 +70,8 @@ class LatentAttention(nn.Module):
     def absorbs(self, new: int, cached: int) -> bool:
         """Whether absorbing takes fewer multiplications per head, for L `new` of S `cached`."""
         c = self.config
+        if not self.absorbable():
+            return False
         up = c.kv_rank * (c.nope_dim + c.value_dim)
         expanded = cached * up + new * cached * (c.nope_dim + c.value_dim)
         return new * up + new * cached * 2 * c.kv_rank < expanded
@@ -110,6 +112,10 @@ class LatentAttention(nn.Module):
         c = self.config
         self.kv_b_proj = nn.Linear(c.kv_rank, c.heads * (c.nope_dim + c.value_dim), bias=False)
 
+    def absorbable(self) -> bool:
+        """Whether the up-projections can be taken apart; a LoRA-wrapped matrix cannot."""
+        return "weight" in self.kv_b_proj
+
     def expand(self, latent: mx.array) -> tuple[mx.array, mx.array]:
         """Every head's keys [B, H, S, N] and values [B, H, S, V] of latent [B, 1, S, R]."""
         kv = mx.unflatten(self.kv_b_proj(latent.squeeze(1)), -1, (self.config.heads, -1))
@@ -131,7 +137,7 @@ class LatentAttention(nn.Module):
         def block(name: str) -> mx.array:
             return mx.unflatten(w[name], 0, (self.config.heads, -1))[:, rows]
 
-        if "scales" not in w:
+        if not isinstance(w, nn.QuantizedLinear):
             weight = block("weight")
             return x @ (weight.swapaxes(-1, -2) if transpose else weight)
         return mx.quantized_matmul(
@@ -153,6 +159,9 @@ class SplitLatentAttention(LatentAttention):
         c = self.config
         self.embed_q = MultiLinear(c.nope_dim, c.kv_rank, c.heads)  # [H, R, N]
         self.unembed_out = MultiLinear(c.kv_rank, c.value_dim, c.heads)  # [H, V, R]
+
+    def absorbable(self) -> bool:
+        return True
 
     def expand(self, latent: mx.array) -> tuple[mx.array, mx.array]:
         return self.embed_q(latent, transpose=False), self.unembed_out(latent)

@@ -1,6 +1,7 @@
 """DeepSeekMoE: router, routed experts, shared experts (arXiv:2401.06066, 2412.19437 §2.1.2)."""
 
-from functools import partial
+from collections.abc import Callable
+from functools import cache, partial
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -36,11 +37,11 @@ def choose_experts(
     noaux_tc, the best one for group_limited_greedy (arXiv:2405.04434 §2.2.2). Experts of other
     groups get -inf; zero, as the first remote code had it, wins over negative biased scores.
     """
-    return _compiled(config)(logits, bias) if bias is not None else _compiled(config)(logits)
+    return _compiled(config)(logits, bias)
 
 
 def _choose(
-    config: RouterConfig, logits: mx.array, bias: mx.array | None = None
+    config: RouterConfig, logits: mx.array, bias: mx.array | None
 ) -> tuple[mx.array, mx.array]:
     scores = mx.sigmoid(logits) if config.scoring == "sigmoid" else mx.softmax(logits, axis=-1)
     ranking = scores if bias is None else scores + bias
@@ -59,14 +60,10 @@ def _choose(
     return chosen, weights * config.scale
 
 
-_COMPILED: dict[RouterConfig, partial] = {}
-
-
-def _compiled(config: RouterConfig):
+@cache
+def _compiled(config: RouterConfig) -> Callable[..., tuple[mx.array, mx.array]]:
     """One compiled selection per configuration, so that its small kernels fuse."""
-    if config not in _COMPILED:
-        _COMPILED[config] = mx.compile(partial(_choose, config))
-    return _COMPILED[config]
+    return mx.compile(partial(_choose, config))
 
 
 class MoE(nn.Module):

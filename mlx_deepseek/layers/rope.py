@@ -1,4 +1,4 @@
-"""Rotary position embedding (arXiv:2104.09864), linear interpolation and YaRN (arXiv:2309.00071)."""
+"""Rotary position embedding (arXiv:2104.09864), linear scaling, YaRN (arXiv:2309.00071)."""
 
 import math
 
@@ -22,7 +22,7 @@ class Rope(nn.Module):
         self._wavelengths = mx.array(1.0 / inverse_frequencies(config), dtype=mx.float32)
 
     def __call__(self, x: mx.array, offset: int | mx.array = 0) -> mx.array:
-        """Rotate x [B, H, L, P]; `offset` is the first token's position, a number or one per row."""
+        """Rotate x [B, H, L, P] from position `offset` on, a number or one per row."""
         if self.magnitude != 1.0:
             x = x * self.magnitude
         return mx.fast.rope(
@@ -66,10 +66,8 @@ def yarn_range(config: RopeConfig, scaling: Json) -> tuple[float, float]:
     """The channel pairs between which YaRN passes from extrapolation to interpolation."""
 
     def pair_turning(turns: float) -> float:
-        original = scaling.get("original_max_position_embeddings", 4096)
-        return (
-            config.dims * math.log(original / (turns * 2 * math.pi)) / (2 * math.log(config.theta))
-        )
+        wavelength = scaling.get("original_max_position_embeddings", 4096) / turns
+        return config.dims * math.log(wavelength / (2 * math.pi)) / (2 * math.log(config.theta))
 
     low = max(math.floor(pair_turning(scaling.get("beta_fast", 32))), 0)
     high = min(math.ceil(pair_turning(scaling.get("beta_slow", 1))), config.dims - 1)
@@ -91,9 +89,8 @@ def magnitude(scaling: Json | None) -> float:
     if scaling is None or scaling_type(scaling) != "yarn":
         return 1.0
     factor = float(scaling["factor"])
-    return mscale(factor, scaling.get("mscale", 1)) / mscale(
-        factor, scaling.get("mscale_all_dim", 0)
-    )
+    undone = mscale(factor, scaling.get("mscale_all_dim", 0))
+    return mscale(factor, scaling.get("mscale", 1)) / undone
 
 
 def softmax_scale(dims: int, scaling: Json | None) -> float:

@@ -29,7 +29,7 @@ def build(config: Json, layout: str | None = None) -> nn.Module:
     Raises:
         ConfigError: unknown architecture, missing key, or a key that could change the computation.
     """
-    name = config.get("model_type")
+    name = str(config.get("model_type"))
     if name not in ARCHITECTURES:
         raise ConfigError(
             f"config.json has model_type {name!r}; this version knows "

@@ -6,14 +6,14 @@ from mlx_lm.models.cache import KVCache
 
 from mlx_deepseek.config import DecoderConfig
 from mlx_deepseek.errors import ConfigError
-from mlx_deepseek.models.decoder import Decoder
+from mlx_deepseek.models.decoder import AttentionFactory, Decoder, DecoderLayer
 from mlx_deepseek.models.mtp import MTPLayer
 
 
 class CausalLM(nn.Module):
     """What mlx-lm's generate, batch_generate, prompt caches and LoRA expect of a model."""
 
-    def __init__(self, config: DecoderConfig, attention: type[nn.Module]):
+    def __init__(self, config: DecoderConfig, attention: AttentionFactory):
         super().__init__()
         self.args = config
         self.model_type = config.model_type
@@ -31,7 +31,7 @@ class CausalLM(nn.Module):
         return self.head(self.hidden(ids, cache, input_embeddings))
 
     @property
-    def layers(self) -> list[nn.Module]:
+    def layers(self) -> list[DecoderLayer]:
         """The decoder's layers, without MTP."""
         return self.model.layers
 
@@ -52,7 +52,7 @@ class CausalLM(nn.Module):
         return self.model.embed_tokens.as_linear(hidden)
 
     def mtp_logits(self, ids: mx.array) -> mx.array:
-        """The first MTP layer's teacher-forced logits [B, L - 1, vocab]; row i predicts token i + 2.
+        """First MTP layer's teacher-forced logits [B, L - 1, vocab]; row i predicts token i + 2.
 
         Raises:
             ConfigError: the checkpoint has no MTP layer.

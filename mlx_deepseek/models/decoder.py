@@ -1,5 +1,8 @@
 """The one decoder behind every DeepSeek architecture; the files beside it choose its parts."""
 
+from collections.abc import Callable
+from typing import Any
+
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.base import create_attention_mask
@@ -8,17 +11,21 @@ from mlx_deepseek.config import DecoderConfig
 from mlx_deepseek.layers.mlp import MLP
 from mlx_deepseek.layers.moe import MoE
 
+AttentionFactory = Callable[[Any], nn.Module]  # from the config's attention part
+
 
 class DecoderLayer(nn.Module):
     """Attention, then a dense MLP or experts, each behind a norm and a residual."""
 
-    def __init__(self, config: DecoderConfig, attention: type[nn.Module], index: int):
+    def __init__(self, config: DecoderConfig, attention: AttentionFactory, index: int):
         super().__init__()
         self.input_layernorm = nn.RMSNorm(config.hidden, eps=config.eps)
         self.self_attn = attention(config.attention)
         self.post_attention_layernorm = nn.RMSNorm(config.hidden, eps=config.eps)
-        routed = config.moe is not None and config.moe.at(index)
-        self.mlp = MoE(config.moe) if routed else MLP(config.hidden, config.dense_width)
+        if config.moe is not None and config.moe.at(index):
+            self.mlp = MoE(config.moe)
+        else:
+            self.mlp = MLP(config.hidden, config.dense_width)
 
     def __call__(self, x: mx.array, mask: mx.array | str | None = None, cache=None) -> mx.array:
         """Transform x [B, L, D]."""
@@ -29,7 +36,7 @@ class DecoderLayer(nn.Module):
 class Decoder(nn.Module):
     """Embedding, layers, final norm."""
 
-    def __init__(self, config: DecoderConfig, attention: type[nn.Module]):
+    def __init__(self, config: DecoderConfig, attention: AttentionFactory):
         super().__init__()
         self.embed_tokens = nn.Embedding(config.vocab, config.hidden)
         self.layers = [DecoderLayer(config, attention, i) for i in range(config.layers)]

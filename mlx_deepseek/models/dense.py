@@ -16,6 +16,7 @@ DEFAULTS = {"tie_word_embeddings": False}
 FIXED = {
     "hidden_act": "silu",
     "use_sliding_window": False,
+    "use_mrope": False,
     "attention_bias": False,
     "mlp_bias": False,
 }

@@ -4,7 +4,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_deepseek.config import DecoderConfig
-from mlx_deepseek.models.decoder import DecoderLayer
+from mlx_deepseek.models.decoder import AttentionFactory, DecoderLayer
 
 
 class SharedHead(nn.Module):
@@ -23,7 +23,7 @@ class SharedHead(nn.Module):
 class MTPLayer(DecoderLayer):
     """A decoder layer fed with the model's hidden state and the next token; HF's flat names."""
 
-    def __init__(self, config: DecoderConfig, attention: type[nn.Module], index: int):
+    def __init__(self, config: DecoderConfig, attention: AttentionFactory, index: int):
         super().__init__(config, attention, index)
         self.embed_tokens = nn.Embedding(config.vocab, config.hidden)
         self.enorm = nn.RMSNorm(config.hidden, eps=config.eps)
