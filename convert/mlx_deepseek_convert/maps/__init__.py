@@ -1,0 +1,31 @@
+"""Weight maps: for each architecture, which tensors of a release become which parameters."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from mlx_deepseek.config import Json
+from mlx_deepseek.errors import ConfigError
+from mlx_deepseek_convert.maps import deepseek, dense
+from mlx_deepseek_convert.rules import Rule
+
+MAPS: Mapping[str, Callable[[Json], Sequence[Rule]]] = {
+    "deepseek": deepseek.v1_rules,
+    "deepseek_v2": deepseek.v2_rules,
+    "deepseek_v3": deepseek.v3_rules,
+    "llama": dense.llama_rules,
+    "qwen2": dense.qwen2_rules,
+    "qwen3": dense.qwen3_rules,
+}
+
+
+def rules_for(config: Json) -> Sequence[Rule]:
+    """The weight map of a config's architecture.
+
+    Raises:
+        ConfigError: no map for this model_type.
+    """
+    name = str(config.get("model_type"))
+    if name not in MAPS:
+        raise ConfigError(
+            f"config.json has model_type {name!r}; this version converts {', '.join(MAPS)}."
+        )
+    return MAPS[name](config)
