@@ -1,0 +1,113 @@
+"""Laws of latent attention: both ways to attend agree, and so do all ways to fill the cache."""
+
+import dataclasses
+
+import mlx.core as mx
+import mlx.nn as nn
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mlx_lm.models.cache import KVCache
+
+from mlx_deepseek.config import MLAConfig, RopeConfig
+from mlx_deepseek.layers.mla import LatentAttention, SplitLatentAttention
+
+CONFIG = MLAConfig(
+    hidden=32,
+    heads=3,
+    query_rank=32,
+    kv_rank=32,
+    nope_dim=32,
+    value_dim=32,
+    rope=RopeConfig(dims=8),
+)
+
+
+def attention(kind=LatentAttention, config=CONFIG, seed=0):
+    mx.random.seed(seed)
+    return kind(config)
+
+
+def close(a, b, tolerance=2e-5):
+    return float(mx.abs(a - b).max()) <= tolerance
+
+
+@pytest.mark.parametrize("kind", [LatentAttention, SplitLatentAttention])
+@settings(max_examples=15, deadline=None)
+@given(cached=st.integers(0, 9), new=st.integers(1, 6), seed=st.integers(0, 99))
+def test_absorbed_equals_expanded(kind, cached, new, seed):
+    layer = attention(kind, seed=seed)
+    x = mx.random.normal((2, cached + new, 32))
+    q_nope, q_rope = layer.queries(x[:, cached:], cached)
+    latent, key = layer.compress(x, 0)
+    args = (q_nope, q_rope, latent, key, "causal" if new > 1 else None)
+    assert close(layer.absorbed(*args), layer.expanded(*args))
+
+
+@settings(max_examples=15, deadline=None)
+@given(cuts=st.lists(st.integers(1, 11), max_size=4), seed=st.integers(0, 99))
+def test_chunked_prefill_equals_one_prefill(cuts, seed):
+    layer = attention(seed=seed)
+    x = mx.random.normal((1, 12, 32))
+    cache, parts = KVCache(), []
+    edges = [0, *sorted(set(cuts)), 12]
+    for start, end in zip(edges, edges[1:], strict=False):
+        mask = "causal" if end - start > 1 else None
+        parts.append(layer(x[:, start:end], mask, cache))
+    assert close(mx.concatenate(parts, axis=1), layer(x, "causal"))
+
+
+def test_cache_holds_latent_and_shared_key_and_nothing_else():
+    layer, cache = attention(), KVCache()
+    layer(mx.random.normal((1, 5, 32)), "causal", cache)
+    latent, key = cache.keys[..., : cache.offset, :], cache.values[..., : cache.offset, :]
+    assert latent.shape == (1, 1, 5, 32)
+    assert key.shape == (1, 1, 5, 8)
+    assert layer.cache_width == 40
+
+
+def test_the_cheaper_way_follows_from_shapes():
+    v3 = dataclasses.replace(
+        CONFIG, kv_rank=512, nope_dim=128, value_dim=128, rope=RopeConfig(dims=64)
+    )
+    layer = attention(config=v3)
+    assert layer.absorbs(1, 1000)  # decode
+    assert layer.absorbs(4, 8192)  # verifying a few drafted tokens
+    assert not layer.absorbs(1000, 1000)  # prefill
+    assert not layer.absorbs(512, 8192)  # a late chunk of a long prefill
+
+
+def test_both_layouts_compute_the_same():
+    whole, split = attention(LatentAttention), attention(SplitLatentAttention)
+    weights = dict(nn.utils.tree_flatten(whole.parameters()))
+    blocks = weights.pop("kv_b_proj.weight").reshape(3, 64, 32)
+    weights["embed_q.weight"] = blocks[:, :32].swapaxes(-1, -2)
+    weights["unembed_out.weight"] = blocks[:, 32:]
+    split.load_weights(list(weights.items()))
+    x = mx.random.normal((1, 7, 32))
+    assert close(whole(x, "causal"), split(x, "causal"))
+    assert close(whole(x[:, :1]), split(x[:, :1]))
+
+
+@pytest.mark.parametrize("kind", [LatentAttention, SplitLatentAttention])
+def test_quantized_projections_are_used_as_they_are(kind):
+    layer = attention(kind)
+    nn.quantize(layer, group_size=32, bits=8)
+    x = mx.random.normal((1, 4, 32))
+    q_nope, q_rope = layer.queries(x, 0)
+    latent, key = layer.compress(x, 0)
+    args = (q_nope, q_rope, latent, key, "causal")
+    assert close(layer.absorbed(*args), layer.expanded(*args))
+
+
+def test_a_wrapped_up_projection_falls_back_to_expanding():
+    from mlx_lm.tuner.lora import LoRALinear
+
+    layer = attention()
+    x = mx.random.normal((1, 1, 32))
+    plain = layer(x)
+    layer.kv_b_proj = LoRALinear.from_base(layer.kv_b_proj, r=4)
+    assert not layer.absorbs(1, 1)
+    assert close(layer(x), plain)  # a fresh adapter adds zero
+    layer.kv_b_proj.lora_b = mx.random.normal(layer.kv_b_proj.lora_b.shape)
+    assert not close(layer(x), plain)
