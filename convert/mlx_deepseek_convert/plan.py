@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,46 +16,15 @@ from mlx_deepseek_convert import laws, recipes, rules
 from mlx_deepseek_convert.laws import Step
 from mlx_deepseek_convert.maps import rules_for
 from mlx_deepseek_convert.ops import Shape
-from mlx_deepseek_convert.recipes import Recipe, Setting
-from mlx_deepseek_convert.source import Source
-from mlx_deepseek_convert.tensor_file import ITEM_BYTES
+from mlx_deepseek_convert.outputs import Output, describe, output_config
+from mlx_deepseek_convert.recipes import Recipe
+from mlx_deepseek_convert.source import Source, is_mlx_layout
 
 SHARD_BYTES = 4 << 30
 MTP_FILE = "mtp.safetensors"
 
 # Added to scores to choose experts: rounding it would choose others.
 KEEPS_DTYPE = "e_score_correction_bias"
-
-
-@dataclass(frozen=True)
-class Output:
-    """A parameter of the model and how it will be stored; `setting` None: not quantized."""
-
-    name: str
-    shape: Shape
-    dtype: str
-    setting: Setting | None
-
-    def tensors(self) -> Iterator[tuple[str, str, Shape]]:
-        """Name, dtype and shape of what the files will hold for it."""
-        if self.setting is None:
-            yield self.name, self.dtype, self.shape
-            return
-        path = self.name.removesuffix(".weight")
-        *rows, columns = self.shape
-        setting = self.setting
-        grid = (*rows, columns // setting.group_size)
-        yield self.name, "U32", (*rows, columns * setting.bits // 32)
-        if setting.mode == "affine":
-            yield f"{path}.scales", self.dtype, grid
-            yield f"{path}.biases", self.dtype, grid
-        else:
-            yield f"{path}.scales", "U8", grid
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes in the file."""
-        return sum(ITEM_BYTES[dtype] * math.prod(shape) for _, dtype, shape in self.tensors())
 
 
 @dataclass(frozen=True)
@@ -113,13 +82,25 @@ class Plan:
             counts[describe(output)] += math.prod(output.shape)
         return dict(counts.most_common())
 
-
-def describe(output: Output) -> str:
-    """How a parameter is stored, in words."""
-    if output.setting is None:
-        return output.dtype.lower()
-    setting = output.setting
-    return f"{setting.bits}-bit {setting.mode}, groups of {setting.group_size}"
+    def summary(self) -> dict[str, Any]:
+        """The plan in numbers, as plain data."""
+        return {
+            "source": str(self.source.folder),
+            "model_type": self.config["model_type"],
+            "recipe": self.recipe,
+            "tensors_in": self.source.stored,
+            "tensors_dropped": len(self.dropped),
+            "tensors_out": sum(len(list(output.tensors())) for output in self.outputs),
+            "parameters": self.parameters,
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+            "bits_per_weight": self.bits_per_weight,
+            "groups": self.groups(),
+            "files": [
+                {"name": name, "bytes": sum(job.nbytes for job in jobs)}
+                for name, jobs in self.files.items()
+            ],
+        }
 
 
 def make_plan(source: Source, recipe: str = "4bit", *, shard_bytes: int = SHARD_BYTES) -> Plan:
@@ -142,13 +123,19 @@ def make_plan(source: Source, recipe: str = "4bit", *, shard_bytes: int = SHARD_
     jobs.sort(key=lambda job: order[job.outputs[0].name])
     dropped = tuple(step.sources[0].info.name for step in steps if not step.targets)
     files = _pack(jobs, shard_bytes)
-    config = quantized_config(source.config, table, files, eligible)
+    outputs = [output for job in jobs for output in job.outputs]
+    config = output_config(source.config, outputs, eligible)
     return Plan(source, recipe, config, files, dropped)
 
 
 def make_steps(source: Source) -> tuple[list[Step], nn.Module]:
     """The lawful steps from a source's tensors to the parameters of its (unloaded) model."""
     config = source.config
+    if is_mlx_layout(source):
+        raise CheckpointError(
+            f"{source.folder}: already an MLX checkpoint. Expected a Hugging Face one; load it as "
+            "it is, or convert the original with another recipe."
+        )
     model = models.build(present_config(source))
     layers = config["num_hidden_layers"]
     claims = rules.claim(source.tensors, rules_for(config), layers, source.folder)
@@ -173,40 +160,6 @@ def present_config(source: Source) -> dict[str, Any]:
 def quantizable(model: nn.Module) -> set[str]:
     """Paths of the modules whose weight MLX can quantize."""
     return {path for path, module in model.named_modules() if hasattr(module, "to_quantized")}
-
-
-def quantized_config(
-    config: Mapping[str, Any],
-    recipe: Recipe,
-    files: Mapping[str, tuple[Job, ...]],
-    eligible: set[str],
-) -> dict[str, Any]:
-    """config.json of the result: as the source's, with `quantization` the way mlx-lm reads it.
-
-    The most common setting is the default; modules that differ are listed by path, with False for
-    those left unquantized.
-    """
-    result = {key: value for key, value in config.items() if key != "quantization_config"}
-    chosen = {
-        output.name.removesuffix(".weight"): output
-        for jobs in files.values()
-        for job in jobs
-        for output in job.outputs
-        if output.name.endswith(".weight")
-    }
-    sizes: Counter[Setting] = Counter()
-    for output in chosen.values():
-        if output.setting is not None:
-            sizes[output.setting] += math.prod(output.shape)
-    if not sizes:
-        return result
-    default = sizes.most_common(1)[0][0]
-    quantization: dict[str, Any] = default.as_config()
-    for path in sorted(eligible & chosen.keys()):
-        setting = chosen[path].setting
-        if setting != default:
-            quantization[path] = setting.as_config() if setting else False
-    return {**result, "quantization": quantization, "quantization_config": quantization}
 
 
 def _output(

@@ -77,6 +77,14 @@ def open_source(folder: Path | str) -> Source:
     return Source(folder, config, tensors, len(infos), metadata)
 
 
+def is_mlx_layout(source: Source) -> bool:
+    """Whether the names are those of converted checkpoints, or the weights quantized for MLX."""
+    fused = (".switch_mlp.", ".embed_q.")
+    return "quantization" in source.config or any(
+        part in name for name in source.tensors for part in fused
+    )
+
+
 def read_config(folder: Path) -> dict[str, Any]:
     """config.json of a checkpoint folder."""
     path = folder / "config.json"

@@ -120,13 +120,14 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
 def _entry(path: Path, name: str, entry: Any, first: int) -> TensorInfo:
     if not isinstance(entry, dict):
         raise _damaged(path, name, "its header entry is not an object")
-    dtype, shape, offsets = (entry.get(key) for key in ("dtype", "shape", "data_offsets"))
-    if dtype not in ITEM_BYTES:
+    dtype = entry.get("dtype")
+    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
         raise _damaged(path, name, f"its dtype {dtype!r} is not one of {', '.join(ITEM_BYTES)}")
-    if not _counts(shape):
-        raise _damaged(path, name, f"its shape {shape!r} is not a list of sizes")
-    if not _counts(offsets) or len(offsets) != 2 or offsets[0] > offsets[1]:
-        raise _damaged(path, name, f"its data_offsets {offsets!r} are not [begin, end]")
+    shape, offsets = _counts(entry.get("shape")), _counts(entry.get("data_offsets"))
+    if shape is None:
+        raise _damaged(path, name, f"its shape {entry.get('shape')!r} is not a list of sizes")
+    if offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise _damaged(path, name, f"its data_offsets {entry.get('data_offsets')!r} are not a span")
     nbytes = offsets[1] - offsets[0]
     expected = ITEM_BYTES[dtype] * math.prod(shape)
     if nbytes != expected:
@@ -134,8 +135,9 @@ def _entry(path: Path, name: str, entry: Any, first: int) -> TensorInfo:
     return TensorInfo(name, path, dtype, tuple(shape), first + offsets[0], nbytes)
 
 
-def _counts(value: Any) -> bool:
-    return isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+def _counts(value: Any) -> list[int] | None:
+    valid = isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+    return value if valid else None
 
 
 def _check_extents(path: Path, tensors: Mapping[str, TensorInfo], size: int) -> None:

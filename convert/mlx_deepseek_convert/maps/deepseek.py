@@ -15,6 +15,7 @@ LOW_RANK_QUERY = tuple(f"self_attn.{n}.weight" for n in ("q_a_proj", "q_a_layern
 LATENT = tuple(
     f"self_attn.{name}.weight" for name in ("kv_a_proj_with_mqa", "kv_a_layernorm", "o_proj")
 )
+BIASED = "q_a_proj", "kv_a_proj_with_mqa", "o_proj"  # with attention_bias
 KV_B = "self_attn.kv_b_proj.weight"
 MTP_OWN = (
     "embed_tokens.weight",
@@ -64,12 +65,10 @@ def _copies(place: tuple[str, str], names: Sequence[str], optional: bool = False
 
 def _latent_attention(config: Json) -> tuple[str, ...]:
     query = FULL_QUERY if config.get("q_lora_rank") is None else LOW_RANK_QUERY
-    biased = ("q_a_proj", "kv_a_proj_with_mqa", "o_proj") if config.get("attention_bias") else ()
-    weights = (*query, *LATENT)
-    return (
-        *weights,
-        *(n.replace(".weight", ".bias") for n in weights if n.split(".")[1] in biased),
-    )
+    names = [*query, *LATENT]
+    if config.get("attention_bias"):
+        names += [f"self_attn.{name}.bias" for name in BIASED]
+    return tuple(names)
 
 
 def _feed_forward(place: tuple[str, str]) -> Iterator[Rule]:
