@@ -13,7 +13,7 @@ def dequantize(weight: mx.array, scale: mx.array, block: tuple[int, int]) -> mx.
     values = mx.from_fp8(weight, dtype=mx.float32)
     pad = (-rows % block[0], -columns % block[1])
     if any(pad):
-        values = mx.pad(values, ((0, pad[0]), (0, pad[1])))
+        values = mx.pad(values, [(0, pad[0]), (0, pad[1])])
     grid = values.reshape(scale.shape[0], block[0], scale.shape[1], block[1])
     values = (grid * scale[:, None, :, None]).reshape(rows + pad[0], columns + pad[1])
     return values[:rows, :columns]
