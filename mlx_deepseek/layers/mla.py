@@ -11,6 +11,7 @@ import mlx.nn as nn
 from mlx_lm.models.mla import MultiLinear
 
 from mlx_deepseek.config import MLAConfig
+from mlx_deepseek.layers.attention import attend
 from mlx_deepseek.layers.rope import Rope, softmax_scale
 
 
@@ -80,7 +81,7 @@ class LatentAttention(nn.Module):
         """Attention over per-head keys and values rebuilt from the latent; [B, H, L, V]."""
         k_nope, values = self.expand(latent)  # [B, H, S, N], [B, H, S, V]
         key = mx.broadcast_to(key, (*k_nope.shape[:-1], key.shape[-1]))
-        return mx.fast.scaled_dot_product_attention(
+        return attend(
             mx.concatenate([q_nope, q_rope], axis=-1),
             mx.concatenate([k_nope, key], axis=-1),
             values,

@@ -1,6 +1,7 @@
 """Laws of latent attention: both ways to attend agree, and so do all ways to fill the cache."""
 
 import dataclasses
+import itertools
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -51,7 +52,7 @@ def test_chunked_prefill_equals_one_prefill(cuts, seed):
     x = mx.random.normal((1, 12, 32))
     cache, parts = KVCache(), []
     edges = [0, *sorted(set(cuts)), 12]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         mask = "causal" if end - start > 1 else None
         parts.append(layer(x[:, start:end], mask, cache))
     assert close(mx.concatenate(parts, axis=1), layer(x, "causal"))
