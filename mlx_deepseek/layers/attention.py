@@ -16,7 +16,7 @@ def attend(
     mask: mx.array | str | None,
     fused: bool | None = None,
 ) -> mx.array:
-    """Attention output [B, H, L, V] of queries [B, H, L, Q], keys [B, H, S, Q], values [B, H, S, V].
+    """Output [B, H, L, V] of queries [B, H, L, Q], keys [B, H, S, Q] and values [B, H, S, V].
 
     `fused` pads the values with zeros to Q where that lets the fused kernel run; None decides by
     device. MLA has Q = 192 and V = 128.
