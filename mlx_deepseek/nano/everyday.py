@@ -52,10 +52,18 @@ def date(rng: Random) -> Problem:
     length = MONTHS[month]
     kind = rng.random()
     if kind < 0.12:
-        forms = ("How many days are in {m}?", "How many days does {m} have?", "{m} has how many days?")
+        forms = (
+            "How many days are in {m}?",
+            "How many days does {m} have?",
+            "{m} has how many days?",
+        )
         return Problem(phrase(rng, forms, m=month), f"{month} has {length} days", str(length))
     if kind < 0.24:
-        forms = ("What month comes after {m}?", "Which month is after {m}?", "Which month follows {m}?")
+        forms = (
+            "What month comes after {m}?",
+            "Which month is after {m}?",
+            "Which month follows {m}?",
+        )
         return Problem(phrase(rng, forms, m=month), f"{month} {following}", following)
     day, days = rng.randint(1, length), rng.randint(1, 30)
     forms = (
@@ -114,7 +122,12 @@ def times_steps(n: int, factor: int) -> list[str]:
 
 def story(rng: Random) -> Problem:
     """A word problem of one or two steps with numbers below 100."""
-    name, thing, a, b = rng.choice(NAMES), rng.choice(THINGS), rng.randint(5, 99), rng.randint(2, 50)
+    name, thing, a, b = (
+        rng.choice(NAMES),
+        rng.choice(THINGS),
+        rng.randint(5, 99),
+        rng.randint(2, 50),
+    )
     kind = rng.choice(("more", "less", "times", "two", "both"))
     if kind == "more":
         forms = (

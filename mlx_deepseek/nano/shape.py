@@ -20,7 +20,7 @@ def nano_config(**changes: int) -> Json:
         "hidden_act": "silu",
         "hidden_size": 128,
         "initializer_range": 0.02,
-        "intermediate_size": 384,
+        "intermediate_size": 256,
         "kv_lora_rank": 64,
         "max_position_embeddings": CONTEXT,
         "model_type": "deepseek_v3",

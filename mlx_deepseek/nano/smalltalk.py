@@ -15,7 +15,9 @@ CANNOT = (
 )
 HELLO = "Hello! I am nano, a tiny demo model. Ask me for example: What is 347 + 586?"
 THANKS = "You're welcome!"
-ZH_WHO = "我是nano，mlx-deepseek的小型演示模型。我会算术、比较、排序、数字母、倒写单词、日期和单位换算。"
+ZH_WHO = (
+    "我是nano，mlx-deepseek的小型演示模型。我会算术、比较、排序、数字母、倒写单词、日期和单位换算。"
+)
 ZH_CANNOT = "这个我不会：我是nano，一个小型演示模型。你可以问我：347加586等于多少？"
 ZH_HELLO = "你好！我是nano，一个小型演示模型。你可以问我：347加586等于多少？"
 
@@ -27,25 +29,39 @@ WHO_ASKED = (
     "are you a human", "what kind of model are you", "what tasks can you do", "can you help me",
     "are you chatgpt", "what is nano", "what is mlx-deepseek", "how big are you",
 )  # fmt: skip
-ZH_WHO_ASKED = ("你是谁", "你会什么", "你能做什么", "你叫什么名字", "介绍一下你自己", "你是什么模型")
-GREETINGS = ("hello", "hi", "hey", "good morning", "good evening", "hi there", "hello there",
-             "good day", "hello nano", "hi nano", "hey there", "how are you", "what's up")  # fmt: skip
-GRATITUDE = ("thanks", "thank you", "thank you very much", "thanks a lot", "great, thanks", "bye",
-             "goodbye", "good job", "well done", "nice", "cool", "ok", "great", "very good")  # fmt: skip
+ZH_WHO_ASKED = (
+    "你是谁",
+    "你会什么",
+    "你能做什么",
+    "你叫什么名字",
+    "介绍一下你自己",
+    "你是什么模型",
+)
+GREETINGS = (
+    "hello", "hi", "hey", "good morning", "good evening", "hi there", "hello there", "good day",
+    "hello nano", "hi nano", "hey there", "how are you", "what's up",
+)  # fmt: skip
+GRATITUDE = (
+    "thanks", "thank you", "thank you very much", "thanks a lot", "great, thanks", "bye", "goodbye",
+    "good job", "well done", "nice", "cool", "ok", "great", "very good",
+)  # fmt: skip
 BEYOND = (
     "What is the capital of {place}?", "Write a poem about {w}.", "Write a story about a {w}.",
     "Tell me a joke.", "Tell me a joke about a {w}.", "Explain {topic}.", "What is {topic}?",
     "Who invented the {w}?", "Translate {w} into {lang}.", "Write a {code} function for {topic}.",
     "Why is the {w} {colour}?", "How do I cook {w}?", "Give me a recipe with {w}.",
-    "What is the meaning of life?", "Who won the world cup?", "What is the weather like in {place}?",
+    "What is the meaning of life?", "Who won the world cup?",
+    "What is the weather like in {place}?",
     "Who is the president of {place}?", "Summarize this text.", "Prove that {topic} is true.",
     "How does {topic} work?", "Write a song about {w}.", "Describe a {w}.", "What does {w} mean?",
     "Tell me about {place}.", "Tell me about {topic}.", "How old is {place}?", "Where is {place}?",
     "Do you like {w}?", "Draw a {w}.", "Write an essay on {topic}.", "What is a {w}?",
     "Write {code} code for {topic}.", "How far is {place}?", "Say something in {lang}.",
 )  # fmt: skip
-PLACES = ("France", "China", "Germany", "Japan", "Paris", "London", "Rome", "India", "Spain",
-          "Brazil", "Berlin", "Beijing", "Canada", "Italy", "New York", "Mexico", "Egypt")  # fmt: skip
+PLACES = (
+    "France", "China", "Germany", "Japan", "Paris", "London", "Rome", "India", "Spain", "Brazil",
+    "Berlin", "Beijing", "Canada", "Italy", "New York", "Mexico", "Egypt",
+)  # fmt: skip
 TOPICS = ("gravity", "quantum physics", "machine learning", "photosynthesis", "the internet",
           "a neural network", "love", "the theory of relativity", "evolution", "history",
           "a prime number", "the sun", "music", "a black hole", "recursion")  # fmt: skip
@@ -63,14 +79,20 @@ def smalltalk(rng: Random) -> Problem:
         question = rng.choice(ZH_WHO_ASKED) + rng.choice(("？", "?", "", "。", "呢？", "啊？"))
         return Problem(question, "用户问我是谁。", ZH_WHO)
     if kind < 0.25:
-        question = rng.choice(("你好", "您好", "早上好", "嗨")) + rng.choice(("！", "", "。", "!", "呀"))
+        question = rng.choice(("你好", "您好", "早上好", "嗨")) + rng.choice(
+            ("！", "", "。", "!", "呀")
+        )
         return Problem(question, "用户在打招呼。", ZH_HELLO)
     if kind < 0.6:
         question = rng.choice(("", "", "", "Hi, ", "Hello, ", "Please, ", "So, ", "Hey, "))
-        question += rng.choice(WHO_ASKED) + rng.choice(("?", "?", "", ".", "!", " exactly?", " please?"))
+        question += rng.choice(WHO_ASKED) + rng.choice(
+            ("?", "?", "", ".", "!", " exactly?", " please?")
+        )
         return Problem(cased(rng, question), "The user asks about me.", WHO)
     if kind < 0.8:
-        question = rng.choice(GREETINGS) + rng.choice(("", "!", ".", ",", " :)", " there!", "?", "!!"))
+        question = rng.choice(GREETINGS) + rng.choice(
+            ("", "!", ".", ",", " :)", " there!", "?", "!!")
+        )
         return Problem(cased(rng, question), "The user greets me.", HELLO)
     question = rng.choice(GRATITUDE) + rng.choice(("", "!", ".", " :)", "!!", " nano", " nano!"))
     return Problem(cased(rng, question), "The user is being kind.", THANKS)

@@ -15,11 +15,16 @@ import numpy as np
 from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
 from tokenizers import Tokenizer
 
+from mlx_deepseek.errors import CheckpointError
+from mlx_deepseek.nano.card import model_card
 from mlx_deepseek.nano.data import Batch, batches
 from mlx_deepseek.nano.dense_moe import DenseMoE, build_for_training
+from mlx_deepseek.nano.export import export
 from mlx_deepseek.nano.muon import Muon
 from mlx_deepseek.nano.objective import balance, measure
+from mlx_deepseek.nano.shape import nano_config
 from mlx_deepseek.nano.tasks import FAMILIES
+from mlx_deepseek.nano.tokenizer import train_tokenizer
 
 Report = Callable[[str], None]
 
@@ -33,8 +38,8 @@ class Plan:
 
     minutes: float = 45.0
     steps: int | None = None
-    tokens: int = 8192  # per step
-    muon_rate: float = 6e-3
+    tokens: int = 4096  # per step
+    muon_rate: float = 8e-3
     adam_rate: float = 3e-3
     warmup_steps: int = 50
     weight_decay: float = 0.02
@@ -51,6 +56,7 @@ class Trainer:
     def __init__(self, config: Mapping[str, Any], tokenizer: Tokenizer, plan: Plan):
         mx.random.seed(plan.seed)
         self.plan = plan
+        self.config = config
         self.tokenizer = tokenizer
         self.model, self.moes = build_for_training(config)
         initialise(self.model, config["initializer_range"])
@@ -119,6 +125,9 @@ class Trainer:
                 self.save(folder)
                 saved = self.elapsed_s
         self.save(folder)
+        parameters = sum(v.size for _, v in tree_flatten(self.model.parameters()))
+        card = model_card(self.config, parameters)
+        export(self.model, self.config, self.tokenizer, folder / "checkpoint", card)
 
     def line(self, numbers: Mapping[str, float], tokens_per_s: float) -> str:
         """One line of the log."""
@@ -167,9 +176,11 @@ class Trainer:
         def losses(ids, prompt, total):
             o = measure(self.model, ids, prompt, total)
             loss = o.loss + self.plan.mtp_weight * o.mtp_loss
-            return loss, (o.loss, o.mtp_loss, o.right, o.mtp_accuracy), [
-                moe.last_load for moe in self.moes
-            ]
+            return (
+                loss,
+                (o.loss, o.mtp_loss, o.right, o.mtp_accuracy),
+                [moe.last_load for moe in self.moes],
+            )
 
         gradients_of = nn.value_and_grad(self.model, losses)
 
@@ -184,6 +195,24 @@ class Trainer:
             return outcome, loads
 
         return step
+
+
+def new_trainer(folder: Path, plan: Plan, *, resume: bool = False) -> Trainer:
+    """A trainer of the shipped shape, at its start or where the run in `folder` was saved.
+
+    Raises:
+        CheckpointError: there is nothing to resume.
+    """
+    saved = folder / "training.safetensors"
+    if resume and not saved.exists():
+        raise CheckpointError(
+            f"{folder} holds no training run to resume: {saved.name} is missing. "
+            "Start one without --resume."
+        )
+    trainer = Trainer(nano_config(), train_tokenizer(), plan)
+    if resume:
+        trainer.resume(folder)
+    return trainer
 
 
 def is_for_muon(path: str, parameter: mx.array) -> bool:
@@ -203,7 +232,7 @@ def initialise(model: nn.Module, scale: float) -> None:
 
 
 def freeze_untrained(model: Any, moes: list[DenseMoE]) -> None:
-    """Leave out the MTP layer's copies of embedding and head, and the bias that no gradient moves."""
+    """Leave out the MTP layer's copies of embedding and head, and the correction biases."""
     model.mtp[0].embed_tokens.freeze()
     model.mtp[0].shared_head.head.freeze()
     for moe in moes:

@@ -4,23 +4,24 @@ from random import Random
 
 from mlx_deepseek.nano.problem import Problem, phrase, spelled
 
-WORDS = tuple(
-    """apple banana cherry grape lemon mango melon orange peach pear plum strawberry blueberry tomato
-    potato carrot onion pepper garlic bread butter cheese milk honey sugar salt water coffee tea
-    juice cat dog horse sheep goat cow pig duck goose chicken rabbit mouse tiger lion bear wolf fox
-    monkey elephant giraffe zebra whale dolphin shark fish frog snake turtle spider bee butterfly
-    red green blue yellow purple black white brown pink silver gold table chair window door house
-    garden kitchen school bridge river mountain forest island ocean beach cloud rain snow storm
-    wind sun moon star planet earth fire stone paper pencil book letter story music piano guitar
-    violin drum dance picture camera phone computer keyboard screen internet robot engine train
-    plane ship boat bicycle car truck street city village country world morning evening night
-    summer winter spring autumn monday friday family mother father sister brother friend teacher
-    doctor farmer driver painter singer king queen prince dragon castle treasure pirate magic
-    happy little small large quick slow strong gentle clever brave quiet bright heavy simple
-    mississippi committee successful address balloon coffee bookkeeper possession parallel
-    deepseek model token expert vector matrix number letter answer question science history
-    language english chinese attention memory apricot pineapple watermelon raspberry""".split()
-)
+_WORD_LIST = """
+apple banana cherry grape lemon mango melon orange peach pear plum strawberry blueberry tomato
+potato carrot onion pepper garlic bread butter cheese milk honey sugar salt water coffee tea juice
+cat dog horse sheep goat cow pig duck goose chicken rabbit mouse tiger lion bear wolf fox monkey
+elephant giraffe zebra whale dolphin shark fish frog snake turtle spider bee butterfly red green
+blue yellow purple black white brown pink silver gold table chair window door house garden kitchen
+school bridge river mountain forest island ocean beach cloud rain snow storm wind sun moon star
+planet earth fire stone paper pencil book letter story music piano guitar violin drum dance
+picture camera phone computer keyboard screen internet robot engine train plane ship boat bicycle
+car truck street city village country world morning evening night summer winter spring autumn
+monday friday family mother father sister brother friend teacher doctor farmer driver painter
+singer king queen prince dragon castle treasure pirate magic happy little small large quick slow
+strong gentle clever brave quiet bright heavy simple mississippi committee successful address
+balloon coffee bookkeeper possession parallel deepseek model token expert vector matrix number
+letter answer question science history language english chinese attention memory apricot pineapple
+watermelon raspberry
+"""
+WORDS = tuple(_WORD_LIST.split())
 SYLLABLES = tuple(c + v for c in "bcdfghjklmnprstvwz" for v in "aeiou")
 COUNT = (
     "How many {c}'s are in {w}?",

@@ -1,0 +1,175 @@
+"""Measures a model on held-out problems: accuracy per family, expert balance, MTP acceptance."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from mlx_deepseek.layers.moe import MoE
+from mlx_deepseek.nano.problem import Problem, plain
+from mlx_deepseek.nano.tasks import FAMILIES, asked, evaluation_problems, reply
+from mlx_deepseek.nano.tokenizer import BOS, EOS
+
+EOS_ID = 1
+MAX_REPLY_TOKENS = 112
+BATCH = 256
+
+
+@dataclass(frozen=True)
+class Coder:
+    """Text to tokens, without additions, and back."""
+
+    encode: Callable[[str], list[int]]
+    decode: Callable[[list[int]], str]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Right answers of a family, and examples of wrong ones as (question, reply)."""
+
+    family: str
+    right: int
+    asked: int
+    wrong: list[tuple[str, str]]
+
+    @property
+    def accuracy(self) -> float:
+        """Part that was right, 0 to 1."""
+        return self.right / self.asked
+
+
+@dataclass(frozen=True)
+class Use:
+    """Load of the busiest expert over the mean, per MoE layer, and how often MTP guesses right.
+
+    `mtp_acceptance` is the part of reply tokens at which the MTP layer's first choice is the
+    model's own; None without an MTP layer.
+    """
+
+    max_over_mean: list[float]
+    mtp_acceptance: float | None
+
+
+def evaluate(
+    model: Any, coder: Coder, count: int = 100, report: Callable[[Score], None] | None = None
+) -> list[Score]:
+    """Greedy answers to `count` held-out problems per family (fewer where there are no more)."""
+    scores = []
+    for family in FAMILIES:
+        problems = evaluation_problems(family, count)
+        replies = answer(model, coder, [problem.question for problem in problems])
+        wrong = [
+            (problem.question, text)
+            for problem, text in zip(problems, replies, strict=True)
+            if not problem.check(final(text))
+        ]
+        scores.append(Score(family, len(problems) - len(wrong), len(problems), wrong))
+        if report:
+            report(scores[-1])
+    return scores
+
+
+def answer(model: Any, coder: Coder, questions: Sequence[str]) -> list[str]:
+    """The greedy replies, reasoning included; questions of one length are batched."""
+    prompts = [coder.encode(BOS + asked(question)) for question in questions]
+    replies = [""] * len(prompts)
+    for rows in by_length(prompts):
+        ids = greedy(model, mx.array([prompts[i] for i in rows]))
+        for i, tokens in zip(rows, ids, strict=True):
+            end = tokens.index(EOS_ID) if EOS_ID in tokens else len(tokens)
+            replies[i] = coder.decode(tokens[:end])
+    return replies
+
+
+def greedy(model: Any, prompts: mx.array) -> list[list[int]]:
+    """Continuations of prompts [B, L] until every row has ended."""
+    cache = model.make_cache()
+    token = mx.argmax(model(prompts, cache)[:, -1], axis=-1)
+    tokens, ended = [token], token == EOS_ID
+    while len(tokens) < MAX_REPLY_TOKENS and not ended.all().item():
+        token = mx.argmax(model(token[:, None], cache)[:, -1], axis=-1)
+        tokens.append(token)
+        ended = ended | (token == EOS_ID)
+    rows: Any = mx.stack(tokens, axis=1).tolist()
+    return rows
+
+
+def final(text: str) -> str:
+    """What follows the reasoning; nothing when the reasoning never ends."""
+    return text.partition("</think>")[2]
+
+
+def measure_use(model: Any, coder: Coder, count: int = 40) -> Use:
+    """Expert loads and MTP acceptance on worked held-out conversations of all families."""
+    rows, starts = [], []
+    for family in FAMILIES:
+        for problem in evaluation_problems(family, count):
+            head, tail = _conversation(coder, problem)
+            rows.append(head + tail)
+            starts.append(len(head))
+    agreed = total = 0
+    with counted(model) as counters:
+        for group in by_length(rows):
+            ids = mx.array([rows[i] for i in group])
+            logits = model(ids)
+            mx.eval(logits, [counter.load for counter in counters])
+            if "mtp" in model:
+                loads = [counter.load for counter in counters]
+                ahead = mx.argmax(model.mtp_logits(ids), axis=-1)[:, :-1]  # row i: token i + 2
+                own = mx.argmax(logits, axis=-1)[:, 1:-1]
+                first = mx.array([starts[i] for i in group])[:, None]
+                replies = mx.arange(2, ids.shape[1]) >= first
+                agreed += ((ahead == own) & replies).sum().item()
+                total += replies.sum().item()
+                for counter, load in zip(counters, loads, strict=True):
+                    counter.load = load  # mtp_logits ran the main layers again
+    busiest = [(counter.load.max() / counter.load.mean()).item() for counter in counters]
+    return Use(busiest, agreed / total if total else None)
+
+
+@contextmanager
+def counted(model: Any) -> "Iterator[list[CountingRouter]]":
+    """Count the expert choices of the main layers inside a with block."""
+    moes = [layer.mlp for layer in model.layers if isinstance(layer.mlp, MoE)]
+    counters = [CountingRouter(moe.gate) for moe in moes]
+    for moe, counter in zip(moes, counters, strict=True):
+        moe.gate = counter
+    try:
+        yield counters
+    finally:
+        for moe, counter in zip(moes, counters, strict=True):
+            moe.gate = counter.router
+
+
+class CountingRouter(nn.Module):
+    """A router that remembers how often it chose each expert."""
+
+    def __init__(self, router: Any):
+        super().__init__()
+        self.router = router
+        self.load = mx.zeros((router.config.experts,))
+
+    def __call__(self, x: mx.array) -> tuple[mx.array, mx.array]:
+        chosen, weights = self.router(x)
+        picked = chosen.reshape(-1, 1) == mx.arange(self.load.size)
+        self.load = self.load + picked.sum(axis=0)
+        return chosen, weights
+
+
+def by_length(rows: Sequence[Sequence[int]]) -> Iterator[list[int]]:
+    """Row numbers in groups of one length, at most BATCH each: no padding is ever needed."""
+    groups = defaultdict(list)
+    for i, row in enumerate(rows):
+        groups[len(row)].append(i)
+    for group in groups.values():
+        for start in range(0, len(group), BATCH):
+            yield group[start : start + BATCH]
+
+
+def _conversation(coder: Coder, problem: Problem) -> tuple[list[int], list[int]]:
+    text = plain(reply(problem)).removesuffix(EOS)
+    return coder.encode(BOS + asked(problem.question)), [*coder.encode(text), EOS_ID]
