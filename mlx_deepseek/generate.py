@@ -1,0 +1,128 @@
+"""The token loop: read the prompt piece by piece, then mlx-lm's generate_step, token by token."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.generate import generate_step
+
+from mlx_deepseek.cache import KeptCache
+from mlx_deepseek.completion import Usage
+from mlx_deepseek.sampling import Sampling
+
+__all__ = ["Request", "Sampling", "Step", "Stopwatch", "tokens"]
+
+# Prompt tokens between two chances to stop; a CPU reads some hundred per second.
+PIECE_GPU, PIECE_CPU = 2048, 256
+# More tokens than mlx-lm's repetition penalty looks back on.
+LOOK_BACK = 32
+
+
+@dataclass(frozen=True)
+class Request:
+    """A prompt's tokens and how to go on from them; `max_tokens` is at least 1."""
+
+    ids: Sequence[int]
+    max_tokens: int
+    sampling: Sampling
+    stop_ids: frozenset[int]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One generated token; None while the prompt is read."""
+
+    token: int | None
+    usage: Usage
+
+
+@dataclass
+class Stopwatch:
+    """Turns the moments of a generation into Usage."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    began_s: float = field(default_factory=time.perf_counter)
+    first_s: float = 0.0
+    count: int = 0
+
+    def token(self) -> None:
+        """Note that a token has come."""
+        self.count += 1
+        self.first_s = self.first_s or time.perf_counter()
+
+    def usage(self) -> Usage:
+        """The state at this moment."""
+        prefill_s = self.first_s - self.began_s
+        decode_s = time.perf_counter() - self.first_s
+        return Usage(
+            prompt_tokens=self.prompt_tokens,
+            completion_tokens=self.count,
+            cached_tokens=self.cached_tokens,
+            prompt_tps=(self.prompt_tokens - self.cached_tokens) / prefill_s if self.count else 0.0,
+            # The first token belongs to reading the prompt.
+            generation_tps=(self.count - 1) / decode_s if self.count > 1 else 0.0,
+            peak_memory_bytes=mx.get_peak_memory(),
+        )
+
+
+def tokens(
+    model: nn.Module, request: Request, kept: KeptCache, stream: mx.Stream
+) -> Iterator[Step]:
+    """Generate until a stop token, which comes too, or `max_tokens`.
+
+    `kept` holds prompt and generated tokens whenever this is suspended, or closed.
+    """
+    mx.reset_peak_memory()
+    cached = kept.prepare(request.ids)
+    watch = Stopwatch(len(request.ids), cached)
+    for _ in _read(model, request.ids[cached:-1], kept, stream):
+        yield Step(None, watch.usage())
+    last = request.ids[-1]
+    steps: Any = generate_step(
+        mx.array([last]),
+        model,
+        stream,
+        max_tokens=request.max_tokens,
+        sampler=request.sampling.sampler(),
+        logits_processors=_processors(request),
+        prompt_cache=kept.layers,
+    )
+    try:
+        for token, _ in steps:
+            # generate_step has fed `token` already when it yields it.
+            kept.ids += [token] if watch.count else [last, token]
+            watch.token()
+            yield Step(token, watch.usage())
+            if token in request.stop_ids:
+                return
+    finally:
+        steps.close()
+
+
+def _processors(request: Request) -> list[Any]:
+    """The logits processors, told of the prompt too, of which generate_step sees one token."""
+    before = mx.array(list(request.ids[-1 - LOOK_BACK : -1]), dtype=mx.int32)
+
+    def with_prompt(processor: Any) -> Any:
+        return lambda ids, logits: processor(mx.concatenate([before, ids]), logits)
+
+    return [with_prompt(processor) for processor in request.sampling.processors()]
+
+
+def _read(
+    model: Any, ids: Sequence[int], kept: KeptCache, stream: mx.Stream
+) -> Iterator[None]:
+    on_gpu = mx.default_device().type == mx.DeviceType.gpu
+    piece = PIECE_GPU if on_gpu else PIECE_CPU
+    for start in range(0, len(ids), piece):
+        part = ids[start : start + piece]
+        with mx.stream(stream):
+            model(mx.array([part]), cache=kept.layers)
+            mx.eval([layer.state for layer in kept.layers])
+        kept.ids += part
+        mx.clear_cache()
+        yield

@@ -1,0 +1,157 @@
+"""The safetensors format: a JSON header that says where each tensor's bytes are.
+
+https://huggingface.co/docs/safetensors: 8 bytes little-endian header length N, N bytes of JSON,
+then the data; offsets in the header count from the end of the JSON.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mlx_deepseek.errors import CheckpointError
+
+# Longer headers are refused by the safetensors library too; V3's largest has 0.1 MB.
+HEADER_LIMIT_BYTES = 100_000_000
+
+ITEM_BYTES = {
+    "BOOL": 1,
+    "U8": 1,
+    "I8": 1,
+    "F8_E4M3": 1,
+    "F8_E5M2": 1,
+    "F8_E8M0": 1,
+    "I16": 2,
+    "U16": 2,
+    "F16": 2,
+    "BF16": 2,
+    "I32": 4,
+    "U32": 4,
+    "F32": 4,
+    "I64": 8,
+    "U64": 8,
+    "F64": 8,
+}
+
+
+class TensorInfo(NamedTuple):
+    """Where one tensor lies; `start` counts from the file's first byte."""
+
+    name: str
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    nbytes: int
+
+
+def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    """Every tensor of one file and its metadata, without reading the data.
+
+    Raises:
+        CheckpointError: not a safetensors file, cut short, or its header contradicts itself.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            prefix = file.read(8)
+            length = int.from_bytes(prefix, "little")
+            if len(prefix) < 8 or length > min(size - 8, HEADER_LIMIT_BYTES):
+                raise CheckpointError(
+                    f"{path}: the header claims {length} bytes in a file of {size}. Expected a "
+                    "safetensors file; it is damaged or cut short. Download it again."
+                )
+            text = file.read(length)
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}).") from error
+    header = _parse(path, text)
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict):
+        raise _damaged(path, "__metadata__", "its metadata is not an object")
+    first = 8 + length
+    tensors = {name: _entry(path, name, entry, first) for name, entry in header.items()}
+    _check_extents(path, tensors, size)
+    return tensors, metadata
+
+
+def build_header(
+    entries: Mapping[str, tuple[str, tuple[int, ...]]], metadata: Mapping[str, str]
+) -> tuple[bytes, dict[str, int]]:
+    """The first bytes of a file that holds `entries` (dtype, shape), and each tensor's start."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    offsets, end = {}, 0
+    for name, (dtype, shape) in entries.items():
+        offsets[name] = end
+        end += ITEM_BYTES[dtype] * math.prod(shape)
+        header[name] = {
+            "dtype": dtype,
+            "shape": list(shape),
+            "data_offsets": [offsets[name], end],
+        }
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # data starts aligned
+    first = 8 + len(text)
+    starts = {name: first + offset for name, offset in offsets.items()}
+    return len(text).to_bytes(8, "little") + text, starts
+
+
+def _parse(path: Path, text: bytes) -> dict[str, Any]:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        table = dict(pairs)
+        if len(table) != len(pairs):
+            names = [name for name, _ in pairs]
+            double = next(name for name in names if names.count(name) > 1)
+            raise _damaged(path, double, "it appears twice in the header")
+        return table
+
+    try:
+        header = json.loads(text, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{path}: the header is not JSON ({error}). Expected a safetensors file; it is "
+            "damaged. Download it again."
+        ) from error
+    if not isinstance(header, dict):
+        raise CheckpointError(f"{path}: the header is not a JSON object. Download the file again.")
+    return header
+
+
+def _entry(path: Path, name: str, entry: Any, first: int) -> TensorInfo:
+    if not isinstance(entry, dict):
+        raise _damaged(path, name, "its header entry is not an object")
+    dtype = entry.get("dtype")
+    if not isinstance(dtype, str) or dtype not in ITEM_BYTES:
+        raise _damaged(path, name, f"its dtype {dtype!r} is not one of {', '.join(ITEM_BYTES)}")
+    shape, offsets = _counts(entry.get("shape")), _counts(entry.get("data_offsets"))
+    if shape is None:
+        raise _damaged(path, name, f"its shape {entry.get('shape')!r} is not a list of sizes")
+    if offsets is None or len(offsets) != 2 or offsets[0] > offsets[1]:
+        raise _damaged(path, name, f"its data_offsets {entry.get('data_offsets')!r} are not a span")
+    nbytes = offsets[1] - offsets[0]
+    expected = ITEM_BYTES[dtype] * math.prod(shape)
+    if nbytes != expected:
+        raise _damaged(path, name, f"{dtype} {shape} takes {expected} bytes, it has {nbytes}")
+    return TensorInfo(name, path, dtype, tuple(shape), first + offsets[0], nbytes)
+
+
+def _counts(value: Any) -> list[int] | None:
+    valid = isinstance(value, list) and all(type(item) is int and item >= 0 for item in value)
+    return value if valid else None
+
+
+def _check_extents(path: Path, tensors: Mapping[str, TensorInfo], size: int) -> None:
+    previous: TensorInfo | None = None
+    for info in sorted(tensors.values(), key=lambda info: (info.start, info.nbytes)):
+        if info.start + info.nbytes > size:
+            raise CheckpointError(
+                f"{path}: tensor {info.name!r} ends at byte {info.start + info.nbytes}, the file "
+                f"has {size}. The file is cut short; download it again."
+            )
+        if previous is not None and info.start < previous.start + previous.nbytes:
+            raise _damaged(path, info.name, f"its bytes overlap those of {previous.name!r}")
+        previous = info
+
+
+def _damaged(path: Path, name: str, what: str) -> CheckpointError:
+    return CheckpointError(f"{path}: tensor {name!r}: {what}. Download the file again.")
