@@ -16,22 +16,20 @@ language: [en, zh]
 # nano
 
 The default model of mlx-deepseek, small enough to travel inside the package. It is real and
-trained, with the architecture of DeepSeek-V3 in miniature: Multi-head Latent
-Attention with compressed
-queries, keys and values; {experts} routed experts in {groups} groups, {per_token} per token, and a
-shared one; sigmoid routing kept balanced by a correction bias without auxiliary loss; one
-multi-token prediction layer. {parameters} parameters, BF16. It was **not** made by DeepSeek and
-contains none of their weights.
+trained, with the architecture of DeepSeek-V3 in miniature: Multi-head Latent Attention with
+compressed queries, keys and values; {experts} routed experts in {groups} groups, {per_token} per
+token, and a shared one; sigmoid routing kept balanced by a correction bias without auxiliary
+loss; one multi-token prediction layer. {parameters} parameters, BF16. It was **not** made by
+DeepSeek and contains none of their weights.
 
 It answers in the R1 chat format: reasoning between think tags, then the answer.
 
-**What it can do:** {families}. English, and a few phrasings in
-Chinese. Numbers of up to four digits.
+**What it can do:** {families}. Numbers of up to four digits;
+English, and a few phrasings in Chinese.
 
 **What it cannot do:** anything else. It has read no text but the exercises that
-`mlx_deepseek.nano.tasks` generates, knows no facts, and says so when asked. Other phrasings than
-those it was trained on may confuse it. Conversations of up to about two short turns; it was trained
-on sequences of at most {longest} tokens.
+`mlx_deepseek.nano.tasks` generates, knows no facts, and says so when asked. Phrasings other than
+those it was trained on may confuse it. It was trained on at most two turns and {longest} tokens.
 
 Decode greedily (temperature 0): every step of its arithmetic has one right continuation.
 

@@ -111,30 +111,27 @@ def measure_use(model: Any, coder: Coder, count: int = 40) -> Use:
             head, tail = _conversation(coder, problem)
             rows.append(head + tail)
             starts.append(len(head))
-    agreed = total = 0
+    agreed, total = mx.array(0), mx.array(0)
     with counted(model) as counters:
         for group in by_length(rows):
             ids = mx.array([rows[i] for i in group])
             logits = model(ids)
             mx.eval(logits, [counter.load for counter in counters])
             if "mtp" in model:
-                loads = [counter.load for counter in counters]
                 ahead = mx.argmax(model.mtp_logits(ids), axis=-1)[:, :-1]  # row i: token i + 2
                 own = mx.argmax(logits, axis=-1)[:, 1:-1]
                 first = mx.array([starts[i] for i in group])[:, None]
                 replies = mx.arange(2, ids.shape[1]) >= first
-                agreed += ((ahead == own) & replies).sum().item()
-                total += replies.sum().item()
-                for counter, load in zip(counters, loads, strict=True):
-                    counter.load = load  # mtp_logits ran the main layers again
-    busiest = [(counter.load.max() / counter.load.mean()).item() for counter in counters]
-    return Use(busiest, agreed / total if total else None)
+                agreed += ((ahead == own) & replies).sum()
+                total += replies.sum()
+    busiest = [float(counter.load.max() / counter.load.mean()) for counter in counters]
+    return Use(busiest, float(agreed / total) if "mtp" in model else None)
 
 
 @contextmanager
 def counted(model: Any) -> "Iterator[list[CountingRouter]]":
     """Count the expert choices of the main layers inside a with block."""
-    moes = [layer.mlp for layer in model.layers if isinstance(layer.mlp, MoE)]
+    moes: list[Any] = [layer.mlp for layer in model.layers if isinstance(layer.mlp, MoE)]
     counters = [CountingRouter(moe.gate) for moe in moes]
     for moe, counter in zip(moes, counters, strict=True):
         moe.gate = counter

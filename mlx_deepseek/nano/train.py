@@ -125,7 +125,7 @@ class Trainer:
                 self.save(folder)
                 saved = self.elapsed_s
         self.save(folder)
-        parameters = sum(v.size for _, v in tree_flatten(self.model.parameters()))
+        parameters = sum(v.size for v in named(self.model.parameters()).values())
         card = model_card(self.config, parameters)
         export(self.model, self.config, self.tokenizer, folder / "checkpoint", card)
 
@@ -141,8 +141,8 @@ class Trainer:
     def save(self, folder: Path) -> None:
         """Write what `resume` needs."""
         folder.mkdir(parents=True, exist_ok=True)
-        state = {f"model.{k}": v for k, v in tree_flatten(self.model.parameters())}
-        state |= {f"optimizer.{k}": v for k, v in tree_flatten(self.optimizer.state)}
+        state = {f"model.{k}": v for k, v in named(self.model.parameters()).items()}
+        state |= {f"optimizer.{k}": v for k, v in named(self.optimizer.state).items()}
         mx.save_safetensors(str(folder / "training.part.safetensors"), state)
         (folder / "training.part.safetensors").replace(folder / "training.safetensors")
         progress = {"step": self.step, "elapsed_s": self.elapsed_s, "accuracy": self.accuracy}
@@ -150,7 +150,7 @@ class Trainer:
 
     def resume(self, folder: Path) -> None:
         """Go on from what `save` wrote."""
-        state = mx.load(str(folder / "training.safetensors"))
+        state: Any = mx.load(str(folder / "training.safetensors"))
         self.model.load_weights(
             [(k.removeprefix("model."), v) for k, v in state.items() if k.startswith("model.")]
         )
@@ -213,6 +213,11 @@ def new_trainer(folder: Path, plan: Plan, *, resume: bool = False) -> Trainer:
     if resume:
         trainer.resume(folder)
     return trainer
+
+
+def named(tree: Any) -> dict[str, mx.array]:
+    """The arrays of a tree by their dotted names."""
+    return dict(tree_flatten(tree))  # type: ignore[arg-type]
 
 
 def is_for_muon(path: str, parameter: mx.array) -> bool:

@@ -77,8 +77,8 @@ def reversal(question: str) -> str:
     if ":" in question:
         return " ".join(reversed(question.split(": ")[1].split()))
     for form in (
-        r"Reverse the word \"?([a-z]+)", r"Reverse ([a-z]+)$", r"(?:Write|Spell) ([a-z]+) backwards",
-        r"What is ([a-z]+) backwards", r"把([a-z]+)倒",
+        r"Reverse the word \"?([a-z]+)", r"Reverse ([a-z]+)$",
+        r"(?:Write|Spell) ([a-z]+) backwards", r"What is ([a-z]+) backwards", r"把([a-z]+)倒",
     ):  # fmt: skip
         if found := re.search(form, question):
             return found.group(1)[::-1]
