@@ -1,0 +1,118 @@
+"""Tool calls in DeepSeek's two markups: with a JSON fence (V2.5 to R1-0528), and bare (V3.1)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mlx_deepseek.prompts.markers import (
+    CALL_CLOSE,
+    CALL_OPEN,
+    CALLS_CLOSE,
+    CALLS_OPEN,
+    OUTPUT_CLOSE,
+    OUTPUT_OPEN,
+    OUTPUTS_CLOSE,
+    OUTPUTS_OPEN,
+    TOOL_SEPARATOR,
+)
+
+Tool = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call the model asked for; `arguments` is its JSON text, as the OpenAI API has it."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class ToolMarkup:
+    """`fenced`: calls carry a type and a ```json fence, results are grouped, `joint` between."""
+
+    fenced: bool
+    joint: str = "\n"
+
+    def describe(self, tools: Sequence[Tool]) -> str:
+        """The tools as DeepSeek's model cards put them into the system prompt."""
+        functions = [tool.get("function", tool) for tool in tools]
+        return self._describe_fenced(functions) if self.fenced else self._describe_bare(functions)
+
+    def calls(self, calls: Sequence[Tool]) -> str:
+        """An assistant's calls, OpenAI-shaped, as the model writes them."""
+        rendered = [self._call(call) for call in calls]
+        return CALLS_OPEN + ("\n" if self.fenced else "").join(rendered) + CALLS_CLOSE
+
+    def outputs(self, results: Sequence[str]) -> str:
+        """Results of the calls before them, in order."""
+        rendered = [OUTPUT_OPEN + result + OUTPUT_CLOSE for result in results]
+        if self.fenced:
+            return OUTPUTS_OPEN + self.joint.join(rendered) + OUTPUTS_CLOSE
+        return "".join(rendered)
+
+    def read(self, block: str) -> ToolCall | None:
+        """The call between CALL_OPEN and CALL_CLOSE; None when it is malformed."""
+        head, separator, body = block.partition(TOOL_SEPARATOR)
+        if not separator:
+            return None
+        name, arguments = (head, body) if not self.fenced else _split_fence(body)
+        name, arguments = name.strip(), arguments.strip()
+        try:
+            json.loads(arguments)
+        except ValueError:
+            return None
+        return ToolCall(name, arguments) if name else None
+
+    def _call(self, call: Tool) -> str:
+        function = call["function"]
+        arguments = function["arguments"]
+        if not isinstance(arguments, str):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        if self.fenced:
+            body = f"{function['name']}\n```json\n{arguments}\n```"
+            return f"{CALL_OPEN}{call.get('type', 'function')}{TOOL_SEPARATOR}{body}{CALL_CLOSE}"
+        return f"{CALL_OPEN}{function['name']}{TOOL_SEPARATOR}{arguments}{CALL_CLOSE}"
+
+    def _describe_fenced(self, functions: Sequence[Tool]) -> str:
+        listed = "\n".join(
+            f"- `{f['name']}`:\n```json\n{json.dumps(f, ensure_ascii=False, indent=4)}\n```"
+            for f in functions
+        )
+        heading = "## Tools\n\n### Function\n\nYou have the following functions available:\n\n"
+        return heading + listed
+
+    def _describe_bare(self, functions: Sequence[Tool]) -> str:
+        listed = "".join(
+            f"\n### {f['name']}\nDescription: {f.get('description', '')}\n\n"
+            f"Parameters: {json.dumps(f.get('parameters', {}), ensure_ascii=False)}\n"
+            for f in functions
+        )
+        example = (
+            f"{CALLS_OPEN}{CALL_OPEN}tool_call_name{TOOL_SEPARATOR}tool_call_arguments{CALL_CLOSE}"
+            f"{{additional_tool_calls}}{CALLS_CLOSE}"
+        )
+        return (
+            f"## Tools\nYou have access to the following tools:\n{listed}\n"
+            f"IMPORTANT: ALWAYS adhere to this exact format for tool use:\n{example}\n\nWhere:\n"
+            "- `tool_call_name` must be an exact match to one of the available tools\n"
+            "- `tool_call_arguments` must be valid JSON that strictly follows the tool's "
+            "Parameters Schema\n"
+            "- For multiple tool calls, chain them directly without separators or spaces"
+        )
+
+
+def _split_fence(body: str) -> tuple[str, str]:
+    """Name and arguments of "NAME\\n```json\\n{...}\\n```"; a missing fence is forgiven."""
+    name, _, rest = body.strip().partition("\n")
+    rest = rest.strip()
+    for opening in ("```json", "```"):
+        if rest.startswith(opening):
+            rest = rest[len(opening) :]
+            break
+    return name, rest.strip().removesuffix("```")
+
+
+FENCED, BARE = ToolMarkup(fenced=True), ToolMarkup(fenced=False)
+DISTILLS = ToolMarkup(fenced=True, joint="")  # their template joins results without a newline

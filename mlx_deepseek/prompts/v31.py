@@ -1,0 +1,42 @@
+"""DeepSeek-V3.1 and Terminus: thinking and non-thinking in one model, bare tool calls.
+
+With `thinking`, calls may come inside the reasoning, and results continue it: the search-agent
+format. Without, answers follow a closed </think>.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlx_deepseek.prompts.format import Message, PromptFormat
+from mlx_deepseek.prompts.markers import ASSISTANT, BOS, EOS, THINK_CLOSE, THINK_OPEN, USER
+from mlx_deepseek.prompts.tools import BARE, ToolMarkup
+
+
+@dataclass(frozen=True)
+class V31Chat(PromptFormat):
+    """<Assistant></think> answers at once, <Assistant><think> reasons first."""
+
+    tools: ToolMarkup | None = BARE
+    thinking: str = "optional"
+
+    def turns(self, messages: Sequence[Message], thinking: bool, generate: bool) -> str:
+        """Earlier answers always follow </think>; results of calls stand alone."""
+        opening = THINK_OPEN if thinking else THINK_CLOSE
+        out = [BOS, "\n\n".join(m["content"] for m in messages if m["role"] == "system")]
+        previous = "system"
+        for message in messages:
+            role, content = message["role"], message["content"]
+            if role == "user":
+                out.append(USER + content)
+            elif role == "tool":
+                out.append(BARE.outputs([content]))
+            elif role == "assistant":
+                if previous != "tool":
+                    out.append(ASSISTANT + THINK_CLOSE if previous in ("user", "system") else "")
+                    content = content.split(THINK_CLOSE, 1)[-1]
+                calls = message.get("tool_calls")
+                out.append(content + (BARE.calls(calls) if calls else "") + EOS)
+            previous = role
+        if generate and previous != "tool":
+            out.append(ASSISTANT + opening)
+        return "".join(out)
