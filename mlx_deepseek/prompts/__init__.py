@@ -89,9 +89,8 @@ def for_checkpoint(
     """
     entry = catalog.find(repo) if repo else None
     source = (tokenizer_config or {}).get("chat_template")
-    if entry is not None and entry.prompt_format in FORMATS:
-        own = FORMATS[entry.prompt_format]
-    else:
+    own = FORMATS.get(entry.prompt_format or "") if entry else None
+    if own is None:
         own = FORMATS[recognise(source)] if isinstance(source, str) else FORMATS["completion"]
     return shipped(own, tokenizer_config)
 
