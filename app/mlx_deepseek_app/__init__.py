@@ -1,0 +1,1 @@
+"""The web app: a chat in the browser over an Engine, served on this machine only."""

@@ -1,0 +1,107 @@
+"""`mlx-deepseek app`: serve the chat page on this machine and open it."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+DEFAULT_PORT = 7860
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+
+
+def register(subparsers: Any) -> None:
+    """Add the `app` sub-command."""
+    parser = subparsers.add_parser(
+        "app",
+        help="chat in the browser",
+        description="Serve a chat page on this machine only, and open it in the browser.",
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", nargs="?", default="nano", help="nano, folder or hub id"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to serve on (%(default)s)")
+    parser.add_argument(
+        "--port", type=int, help=f"port to serve on (the first free one from {DEFAULT_PORT})"
+    )
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    parser.add_argument("--share", action="store_true", help="a public link through gradio.live")
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until interrupted."""
+    from mlx_deepseek import load
+
+    if args.share or args.host not in LOCAL_HOSTS:
+        print(  # noqa: T201
+            "Anyone who can reach this address can use the model: there is no password.",
+            file=sys.stderr,
+        )
+    stop = serve(
+        load,
+        args.model,
+        host=args.host,
+        port=args.port,
+        browser=not args.no_browser,
+        share=args.share,
+    )
+    try:
+        stop.wait()
+    except KeyboardInterrupt:
+        print("Bye.", file=sys.stderr)  # noqa: T201
+    finally:
+        stop.close()
+    return 0
+
+
+class Served:
+    """A running page at `url`."""
+
+    def __init__(self, page: Any, url: str) -> None:
+        self._page = page
+        self.url = url
+
+    def wait(self) -> None:
+        """Block until the process is interrupted."""
+        self._page.server.thread.join()
+
+    def close(self) -> None:
+        """Stop serving."""
+        self._page.close(verbose=False)
+
+
+def serve(
+    loader: Callable[..., Any],
+    source: str,
+    *,
+    host: str = "127.0.0.1",
+    port: int | None = None,
+    browser: bool = False,
+    share: bool = False,
+) -> Served:
+    """Start the page and return at once; the model loads meanwhile and the page shows how far."""
+    # before gradio is imported: it decides on telemetry and version checks then
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    from mlx_deepseek_app.host import Host
+    from mlx_deepseek_app.view import assets, build
+
+    engines = Host(loader)
+    page = build(engines)
+    engines.start(source)
+    _, url, _ = page.launch(
+        server_name=host,
+        server_port=port,
+        inbrowser=browser,
+        share=share,
+        prevent_thread_lock=True,
+        quiet=True,
+        enable_monitoring=False,
+        ssr_mode=False,
+        mcp_server=False,
+        pwa=False,
+        **assets(),
+    )
+    print(f"mlx-deepseek is at {url} (Ctrl+C stops it)", file=sys.stderr)  # noqa: T201
+    return Served(page, url)

@@ -1,0 +1,95 @@
+// Behaviour of the page that needs no server: theme, settings panel, keys, faithful copying.
+(() => {
+  const JOINER = /\u2060/g;
+  // undoes text.py: entities of punctuation, non-breaking indents, invisible joiners
+  const decode = (text) =>
+    text
+      .replace(/&#(\d+);/g, (_, code) => (code === "160" ? " " : String.fromCharCode(+code)))
+      .replace(JOINER, "");
+
+  const root = document.documentElement;
+  const stored = (() => { try { return localStorage.getItem("theme"); } catch { return null; } })();
+  const system = matchMedia("(prefers-color-scheme: dark)");
+  let choice = stored;
+  const dark = () => (choice ? choice === "dark" : system.matches);
+  const applyTheme = () => {
+    document.body.classList.toggle("dark", dark());
+    root.style.colorScheme = dark() ? "dark" : "light";
+  };
+  system.addEventListener("change", applyTheme);
+
+  const writeText = navigator.clipboard?.writeText?.bind(navigator.clipboard);
+  if (writeText) navigator.clipboard.writeText = (text) => writeText(decode(text));
+  document.addEventListener("copy", (event) => {
+    const text = String(getSelection());
+    if (JOINER.test(text) || text.includes("\u00a0")) {
+      event.clipboardData.setData("text/plain", text.replace(JOINER, "").replace(/\u00a0/g, " "));
+      event.preventDefault();
+    }
+  });
+
+  const $ = (selector) => document.querySelector(selector);
+  const settingsOpen = (open) => {
+    document.body.classList.toggle("settings-open", open);
+    $("#settings-button")?.setAttribute("aria-expanded", String(open));
+    if (open) $("#settings input, #settings textarea")?.focus({ preventScroll: true });
+  };
+
+  const name = (selector, label) => {
+    document.querySelectorAll(selector).forEach((node) => {
+      if (!node.getAttribute("aria-label")) node.setAttribute("aria-label", label);
+    });
+  };
+  const tidy = (node) => {
+    if (node.nodeType !== 1) return;
+    for (const area of node.matches?.("textarea") ? [node] : node.querySelectorAll("#chat textarea")) {
+      if (area.closest("#chat") && /&#\d+;/.test(area.value)) {
+        area.value = decode(area.value);
+        area.dispatchEvent(new Event("input", { bubbles: true }));
+        area.setAttribute("aria-label", "Edit your message");
+      }
+    }
+    for (const part of node.querySelectorAll("#chat [aria-label]")) relabel(part);
+  };
+  const relabel = (part) => {
+    const label = part.getAttribute("aria-label");
+    if (label && /&#\d+;|\u2060/.test(label)) part.setAttribute("aria-label", decode(label));
+  };
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("button");
+    if (!button) return;
+    if (button.id === "settings-button") settingsOpen(!document.body.classList.contains("settings-open"));
+    if (button.id === "settings-close") { settingsOpen(false); $("#settings-button")?.focus(); }
+    if (button.id === "theme-button") {
+      choice = dark() ? "light" : "dark";
+      try { localStorage.setItem("theme", choice); } catch { /* private window */ }
+      applyTheme();
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.isComposing) return;
+    if (event.key === "Escape") {
+      const stop = $("#stop-button");
+      if (stop && stop.offsetParent) stop.click();
+      else if (document.body.classList.contains("settings-open")) $("#settings-close")?.click();
+    } else if (event.key === "/" && !event.target.closest?.("input, textarea, [contenteditable]")) {
+      event.preventDefault();
+      $("#prompt textarea")?.focus();
+    }
+  });
+
+  const start = () => {
+    applyTheme();
+    new MutationObserver((changes) => {
+      for (const change of changes) {
+        if (change.type === "attributes") { if (change.target.closest("#chat")) relabel(change.target); }
+        else change.addedNodes.forEach(tidy);
+      }
+      name("#prompt textarea", "Message");
+    }).observe(document.body, {
+      subtree: true, childList: true, attributes: true, attributeFilter: ["aria-label"],
+    });
+  };
+  if (document.body) start(); else addEventListener("DOMContentLoaded", start);
+})();

@@ -1,0 +1,55 @@
+"""Which models the picker offers: nano, models in the Hugging Face cache, converted folders."""
+
+import json
+import os
+from pathlib import Path
+
+MODEL_TYPES = ("deepseek", "deepseek_v2", "deepseek_v3")
+
+
+def choices(current: str = "") -> list[tuple[str, str]]:
+    """(label, source) pairs for the picker, without touching the network."""
+    found: dict[str, str] = {"nano": "nano (built in, offline)"}
+    for repo in cached_repos(_hub_cache()):
+        found.setdefault(repo, f"{repo} (downloaded)")
+    for folder in folders(_converted_cache()):
+        found.setdefault(str(folder), f"{folder.name} (converted)")
+    if current:
+        found.setdefault(current, current)
+    return [(label, source) for source, label in found.items()]
+
+
+def cached_repos(cache: Path) -> list[str]:
+    """Hub ids of downloaded models that look like ours, from the cache's folder names."""
+    repos = []
+    for folder in sorted(cache.glob("models--*--*")):
+        for config in folder.glob("snapshots/*/config.json"):
+            weights = config.parent.glob("*.safetensors")
+            if _is_ours(config, folder.name) and any(weights):
+                repos.append(folder.name.removeprefix("models--").replace("--", "/", 1))
+                break
+    return repos
+
+
+def folders(root: Path) -> list[Path]:
+    """Model folders directly under `root`."""
+    found = (path.parent for path in root.glob("*/config.json"))
+    return sorted(folder for folder in found if any(folder.glob("*.safetensors")))
+
+
+def _is_ours(config: Path, name: str) -> bool:
+    try:
+        model_type = json.loads(config.read_text()).get("model_type", "")
+    except (OSError, ValueError):
+        return False
+    return model_type in MODEL_TYPES or "deepseek" in name.lower()
+
+
+def _hub_cache() -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
+def _converted_cache() -> Path:
+    return Path(os.environ.get("MLX_DEEPSEEK_CACHE", "~/.cache/mlx-deepseek")).expanduser()

@@ -1,0 +1,96 @@
+"""Small pieces of HTML that tell the state: model chip, meter, load progress. All text escaped."""
+
+from html import escape
+from typing import Any
+
+from mlx_deepseek_app.model import ModelFacts
+from mlx_deepseek_app.session import Conversation
+from mlx_deepseek_app.text import user_markdown
+
+GIB = 2**30
+
+
+def chip(known: ModelFacts, loading: str = "") -> str:
+    """The model's name in the header."""
+    name = known.name or ("loading" if loading else "no model")
+    window = f"<small>{known.window:,} tokens</small>" if known.window else ""
+    return f'<div class="chip" title="Model in memory"><b>{escape(name)}</b>{window}</div>'
+
+
+def meter(conversation: Conversation, known: ModelFacts, note: str = "") -> str:
+    """Speed and context use of the last reply that says; `note` comes first."""
+    parts = [f'<span class="note">{escape(note)}</span>'] if note else []
+    usage = _last_usage(conversation)
+    if usage is not None:
+        made = usage.completion_tokens
+        used = usage.prompt_tokens + made
+        if usage.generation_tps:
+            parts.append(f"<span>{_rate(usage.generation_tps)} tokens/s</span>")
+        parts.append(f"<span>{made:,} new tokens</span>")
+        parts.append(_bar(used, known.window))
+    elif known.window and not note:
+        parts.append(_bar(0, known.window))
+    return f'<div class="meter" role="status">{"".join(parts)}</div>'
+
+
+def progress(source: str, state: tuple[Any, ...], elapsed_s: float) -> str:
+    """A load under way: `state` is (done, total) in bytes, a message, or a mix of them."""
+    words = " ".join(item for item in state if isinstance(item, str))
+    numbers = [item for item in state if isinstance(item, int | float)]
+    bar = "<progress aria-label='Loading'></progress>"
+    if len(numbers) >= 2 and numbers[1] > 0:
+        done, total = numbers[:2]
+        bar = f"<progress aria-label='Loading' value='{done}' max='{total}'></progress>"
+        if total >= GIB / 100:
+            words += f" {done / GIB:.2f} of {total / GIB:.2f} GiB"
+    text = escape(f"{words.strip() or 'Reading the model'} · {elapsed_s:.0f} s")
+    return f'<div class="load"><b>Loading {escape(source)}</b>{bar}<span>{text}</span></div>'
+
+
+def load_failed(source: str, error: str, kept: str) -> str:
+    """A load that failed, and what is still there."""
+    still = f"{escape(kept)} is still loaded." if kept else "No model is loaded."
+    return (
+        f'<div class="load failed" role="alert"><b>Could not load {escape(source)}</b>'
+        f"<p>{escape(error)}</p><span>{still}</span></div>"
+    )
+
+
+def loaded(known: ModelFacts) -> str:
+    """A load that worked."""
+    return f'<div class="load"><span>{escape(known.name)} is loaded.</span></div>'
+
+
+def welcome(known: ModelFacts) -> str:
+    """What the empty chat says, as Markdown."""
+    if not known.name:
+        return "## No model yet\n\nChoose one under Settings."
+    lines = [f"## {user_markdown(known.name)}"]
+    if known.name == "nano":
+        lines.append(
+            "A tiny DeepSeek-V3, trained on small, checkable tasks: sums, sorting, counting, dates."
+            "\n\nFor a real conversation, load a larger model under Settings."
+        )
+    else:
+        lines.append("Runs on this machine; nothing you write leaves it.")
+    return "\n\n".join(lines)
+
+
+def _last_usage(conversation: Conversation) -> Any:
+    return next((turn.usage for turn in reversed(conversation.turns) if turn.usage), None)
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:.0f}" if per_s >= 10 else f"{per_s:.1f}"
+
+
+def _bar(used: int, window: int) -> str:
+    if not window:
+        return f"<span>{used:,} tokens</span>"
+    state = " full" if used > 0.9 * window else ""
+    label = f"{used:,} of {window:,} tokens of context used"
+    return (
+        f'<span class="context{state}" title="{label}">'
+        f'<progress value="{min(used, window)}" max="{window}" aria-label="{label}"></progress>'
+        f"{used:,} / {window:,}</span>"
+    )

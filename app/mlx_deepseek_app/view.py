@@ -1,0 +1,258 @@
+"""The page: layout and wiring. All behaviour is in `chat`, `session`, `status` and `page.js`."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from mlx_deepseek_app import model, sources, status
+from mlx_deepseek_app.chat import Page, Replies, turn_index, watch_load
+from mlx_deepseek_app.host import Host
+from mlx_deepseek_app.session import Conversation, Settings, rows
+from mlx_deepseek_app.settings import SettingsPanel
+
+HERE = Path(__file__).parent
+SANS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "PingFang SC", "sans-serif"]
+MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
+LATEX = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+]
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# generators that only wait: their number is not limited, the host queues the work itself
+FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
+
+
+def theme() -> gr.themes.Base:
+    """Neutral, with the machine's own fonts: nothing is fetched."""
+    return gr.themes.Base(
+        primary_hue="indigo",
+        neutral_hue="zinc",
+        font=SANS,  # type: ignore[arg-type]
+        font_mono=MONO,  # type: ignore[arg-type]
+    )
+
+
+def assets() -> dict[str, Any]:
+    """The arguments of `launch` that dress the page: theme, style sheet, script."""
+    script = (HERE / "page.js").read_text(encoding="utf-8")
+    return {
+        "theme": theme(),
+        "css": (HERE / "style.css").read_text(encoding="utf-8"),
+        "head": f"<script>{script}</script>",
+        "footer_links": [],
+    }
+
+
+def build(host: Host) -> gr.Blocks:
+    """The app over a host; several may exist side by side."""
+    with gr.Blocks(title="mlx-deepseek", analytics_enabled=False, fill_width=True) as page:
+        View(host, page)
+    return page
+
+
+# Handlers take the request and the event before *knobs: gradio passes them by position.
+class View:
+    """The components of one page and the handlers between them."""
+
+    def __init__(self, host: Host, page: gr.Blocks) -> None:
+        self.host = host
+        self.replies = Replies(host)
+        self.conversation = gr.State(Conversation())
+        self._header()
+        with gr.Row(elem_id="body"):
+            with gr.Column(elem_id="talk"):
+                self._talk()
+            self.panel = SettingsPanel()
+        self._wire(page)
+
+    def _header(self) -> None:
+        with gr.Row(elem_id="header"):
+            gr.HTML('<h1 class="brand">mlx-deepseek</h1>', elem_id="brand")
+            self.chip = gr.HTML(status.chip(model.ModelFacts()), elem_id="model-chip")
+            self.new = gr.Button("New chat", elem_id="new-button", size="sm")
+            gr.Button("Theme", elem_id="theme-button", size="sm")
+            gr.Button("Settings", elem_id="settings-button", size="sm")
+
+    def _talk(self) -> None:
+        self.notice = gr.HTML("", elem_id="notice", visible=False)
+        self.chat = gr.Chatbot(
+            elem_id="chat",
+            label="Conversation",
+            show_label=False,
+            container=False,
+            layout="bubble",
+            height=None,
+            editable="user",
+            buttons=["copy"],
+            latex_delimiters=LATEX,  # type: ignore[arg-type]
+            sanitize_html=True,
+            allow_tags=False,
+            feedback_options=None,
+        )
+        with gr.Row(elem_id="composer"):
+            self.prompt = gr.Textbox(
+                elem_id="prompt",
+                label="Message",
+                show_label=False,
+                container=False,
+                placeholder="Ask anything. Enter sends, Shift+Enter starts a new line.",
+                lines=1,
+                max_lines=8,
+                autofocus=True,
+                max_length=200_000,
+            )
+            self.send = gr.Button("Send", elem_id="send-button", variant="primary", size="sm")
+            self.halt = gr.Button("Stop", elem_id="stop-button", size="sm", visible=False)
+        self.meter = gr.HTML("", elem_id="meter")
+
+    # -- wiring ------------------------------------------------------------------------------
+
+    def _wire(self, page: gr.Blocks) -> None:
+        knobs = self.panel.knobs
+        shown = [self.conversation, self.chat, self.meter, self.send, self.halt]
+        for trigger in (self.prompt.submit, self.send.click):
+            trigger(
+                self.on_send,
+                [self.prompt, self.conversation, *knobs],
+                [self.prompt, *shown],
+                **FREE,
+            )
+        self.chat.example_select(self.on_example, [self.conversation, *knobs], shown, **FREE)
+        self.chat.retry(self.on_retry, [self.conversation, *knobs], shown, **FREE)
+        self.chat.edit(self.on_edit, [self.conversation, *knobs], shown, **FREE)
+        self.halt.click(self.on_stop, queue=False, **QUIET)
+        self.new.click(self.on_new, self.conversation, [self.prompt, *shown], queue=False, **QUIET)
+        facts = [self.chip, self.chat, self.meter, self.panel.picker, *self.panel.model_fields]
+        self.panel.load.click(
+            self.on_load,
+            [self.panel.picker, self.conversation],
+            [self.panel.outcome, self.notice, *facts],
+            **FREE,
+        )
+        self.panel.reset.click(self.on_reset, None, self.panel.recommended, queue=False, **QUIET)
+        page.load(self.on_open, self.conversation, [self.notice, *facts], **FREE)
+        page.unload(self.on_close)
+
+    async def on_send(
+        self, request: gr.Request, text: str, conversation: Conversation, *knobs: Any
+    ) -> AsyncIterator[tuple]:
+        """Send the message box."""
+        if not text.strip():
+            yield (gr.skip(),) * 6
+            return
+        async for shown in self._answer(conversation.ask(text.strip("\n")), knobs, request):
+            yield "", *shown
+
+    async def on_example(
+        self, request: gr.Request, picked: gr.SelectData, conversation: Conversation, *knobs: Any
+    ) -> AsyncIterator[tuple]:
+        """Send a starter prompt."""
+        async for shown in self._answer(conversation.ask(picked.value["text"]), knobs, request):
+            yield shown
+
+    async def on_retry(
+        self, request: gr.Request, event: gr.RetryData, conversation: Conversation, *knobs: Any
+    ) -> AsyncIterator[tuple]:
+        """Answer the same message again."""
+        again = conversation.retry(turn_index(conversation, event.index))
+        async for shown in self._answer(again, knobs, request):
+            yield shown
+
+    async def on_edit(
+        self, request: gr.Request, event: gr.EditData, conversation: Conversation, *knobs: Any
+    ) -> AsyncIterator[tuple]:
+        """Change one of the user's messages and answer it; an emptied one changes nothing."""
+        index = turn_index(conversation, event.index)
+        if not str(event.value).strip() or conversation.turns[index].role != "user":
+            yield (conversation, self._chat(conversation), gr.skip(), gr.skip(), gr.skip())
+            return
+        edited = conversation.edit(index, str(event.value))
+        async for shown in self._answer(edited, knobs, request):
+            yield shown
+
+    async def _answer(
+        self, conversation: Conversation, knobs: tuple, request: gr.Request
+    ) -> AsyncIterator[tuple]:
+        settings = self.panel.read(*knobs)
+        async for page in self.replies.answer(owner(request), conversation, settings):
+            yield self._show(page)
+
+    def on_stop(self, request: gr.Request) -> None:
+        """Stop this tab's reply."""
+        self.replies.stop(owner(request))
+
+    def on_new(self, conversation: Conversation, request: gr.Request) -> tuple:
+        """Forget the conversation."""
+        self.replies.leave(owner(request))
+        fresh = Conversation(serial=conversation.serial + 1)
+        known = model.facts(self.host.engine)
+        return "", *self._show(Page(fresh, status.meter(fresh, known)))
+
+    async def on_load(
+        self, source: str | None, conversation: Conversation, request: gr.Request
+    ) -> AsyncIterator[tuple]:
+        """Load the model in the picker, for all tabs; the old one stays when that fails."""
+        source = (source or "").strip()
+        if not source:
+            outcome = status.load_failed("nothing", "Choose or type a model first.", "")
+            yield outcome, *(gr.skip(),) * 10
+            return
+        job = self.host.load(owner(request), source)
+        html = ""
+        async for html in watch_load(self.host, job, source):
+            yield html, *(gr.skip(),) * 10
+        yield html, gr.HTML("", visible=False), *self._facts(conversation, changed=not job.error)
+
+    async def on_open(
+        self, conversation: Conversation, request: gr.Request
+    ) -> AsyncIterator[tuple]:
+        """A page was opened: show the model, or how far the first load is."""
+        job = self.host.first_load
+        if job is not None and (not job.finished or job.error):
+            async for html in watch_load(self.host, job, self.host.first_source):
+                yield gr.HTML(html, visible=True), *(gr.skip(),) * 9
+        failed = self.host.engine is None
+        notice = gr.skip() if failed and job is not None else gr.HTML("", visible=False)
+        yield notice, *self._facts(conversation, changed=True)
+
+    def on_reset(self) -> tuple:
+        """The sampling settings that the model's makers recommend."""
+        return self.panel.recommendation(model.facts(self.host.engine))
+
+    def on_close(self, request: gr.Request) -> None:
+        """The tab was closed."""
+        self.replies.leave(owner(request))
+
+    # -- what is shown -----------------------------------------------------------------------
+
+    def _show(self, page: Page) -> tuple:
+        return (
+            page.conversation,
+            self._chat(page.conversation, busy=page.busy),
+            page.meter,
+            gr.Button(visible=not page.busy),
+            gr.Button(visible=page.busy),
+        )
+
+    def _chat(self, conversation: Conversation, *, busy: bool = False) -> Any:
+        return rows(conversation)[0]
+
+    def _facts(self, conversation: Conversation, *, changed: bool) -> tuple:
+        known = model.facts(self.host.engine)
+        examples: list[Any] = [{"text": text} for text in known.suggestions]
+        chat = gr.Chatbot(examples=examples, placeholder=status.welcome(known))
+        picker = gr.Dropdown(choices=sources.choices(self.host.source))
+        if changed and self.host.source:
+            picker = gr.Dropdown(choices=sources.choices(self.host.source), value=self.host.source)
+        fields = self.panel.fields(known) if changed else (gr.skip(),) * 6
+        return status.chip(known), chat, status.meter(conversation, known), picker, *fields
+
+
+def owner(request: gr.Request) -> str:
+    """What names a tab."""
+    return request.session_hash or ""
+
+
+__all__ = ["Settings", "View", "assets", "build"]

@@ -1,0 +1,78 @@
+"""A scripted engine with the real one's interface, for what nano cannot be made to do on demand."""
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+from mlx_deepseek.errors import CheckpointError, MemoryLimitError
+
+
+@dataclass
+class Chunk:
+    """The engine's delta of a reply."""
+
+    text: str = ""
+    reasoning: str = ""
+    tool_calls: tuple = ()
+    usage: Any = None
+    finish_reason: str | None = None
+
+
+@dataclass
+class ScriptedEngine:
+    """Answers the last message: "slow" never ends, "fail" fails, "say: X" says X, else an echo."""
+
+    name: str = "scripted"
+    context_length: int = 4096
+    suggestions: tuple[str, ...] = ("say: hello", "What is 2 + 2?")
+    entry: Any = None
+    step_s: float = 0.01
+    prompt_format: Any = field(
+        default_factory=lambda: SimpleNamespace(supports_thinking=True, supports_system=True)
+    )
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    closed: threading.Event = field(default_factory=threading.Event)
+
+    def stream(self, messages: list[dict[str, str]], **options: Any) -> Iterator[Chunk]:
+        """One chunk a step; closing it sets `closed`."""
+        self.calls.append({"messages": messages, **options})
+        asked = messages[-1]["content"]
+        self.closed.clear()
+        made = 0
+        try:
+            if asked.startswith("fail"):
+                raise MemoryLimitError("this prompt needs 9 GiB, 4 GiB are free. Shorten it.")
+            if options.get("thinking") is not False:
+                for word in ("Let ", "me ", "think ", "about ", "it."):
+                    time.sleep(self.step_s)
+                    made += 1
+                    yield Chunk(reasoning=word, usage=self._usage(made))
+            answer = asked.removeprefix("say: ") if asked.startswith("say: ") else f"Echo: {asked}"
+            while asked.startswith("slow"):
+                time.sleep(self.step_s)
+                made += 1
+                yield Chunk(text="tick ", usage=self._usage(made))
+            for start in range(0, len(answer), 16):
+                time.sleep(self.step_s)
+                made += 1
+                yield Chunk(text=answer[start : start + 16], usage=self._usage(made))
+            yield Chunk(usage=self._usage(made), finish_reason="stop")
+        finally:
+            self.closed.set()
+
+    def _usage(self, made: int) -> SimpleNamespace:
+        return SimpleNamespace(
+            prompt_tokens=12, completion_tokens=made, cached_tokens=0, generation_tps=42.0
+        )
+
+
+def load(source: str, *, progress: Any = None) -> ScriptedEngine:
+    """A loader: "broken" fails with a plain error, others give a scripted engine of that name."""
+    if source == "broken":
+        raise CheckpointError("broken/config.json: missing. Download the checkpoint again.")
+    if progress is not None:
+        progress(1, 2)
+    return ScriptedEngine(name=source)
