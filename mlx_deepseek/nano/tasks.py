@@ -21,6 +21,17 @@ FAMILIES: Mapping[str, Family] = {
     "word problem": everyday.story,
     "small talk": smalltalk.smalltalk,
     "beyond": smalltalk.beyond,
+    "spelling": words.spelling,
+}
+
+# Families that are slow to learn, or whose replies are short, are asked so much more often.
+EMPHASIS = {
+    "spelling": 2.5,
+    "letter count": 3.0,
+    "reversal": 2.5,
+    "comparison": 2.0,
+    "sorting": 1.5,
+    "division": 1.5,
 }
 
 SYSTEM_PROMPTS = ("You are a helpful assistant.", "You are a helpful assistant", "Be concise.")

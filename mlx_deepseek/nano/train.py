@@ -23,7 +23,7 @@ from mlx_deepseek.nano.export import export
 from mlx_deepseek.nano.muon import Muon
 from mlx_deepseek.nano.objective import balance, measure
 from mlx_deepseek.nano.shape import nano_config
-from mlx_deepseek.nano.tasks import FAMILIES
+from mlx_deepseek.nano.tasks import EMPHASIS, FAMILIES
 from mlx_deepseek.nano.tokenizer import train_tokenizer
 
 Report = Callable[[str], None]
@@ -168,7 +168,7 @@ class Trainer:
         for family, good in zip(families, right, strict=True):
             self.accuracy[family] += 0.01 * (float(good) - self.accuracy[family])
         for family, value in self.accuracy.items():
-            self.weights[family] = 0.2 + (1 - value)
+            self.weights[family] = (0.15 + (1 - value)) * EMPHASIS.get(family, 1.0)
 
     def _compile(self) -> Callable:
         state = [self.model.state, self.optimizer.state]

@@ -1,4 +1,4 @@
-"""Spelling: counting letters, reversing words and lists of words."""
+"""Spelling words, counting their letters, reversing words and lists of words."""
 
 from random import Random
 
@@ -42,6 +42,15 @@ LENGTH = (
     'Count the letters in "{w}".',
     "{w}有几个字母？",
 )
+SPELLING = (
+    "Spell {w}",
+    "Spell the word {w}.",
+    "How do you spell {w}?",
+    "Spell: {w}",
+    "Please spell {w}.",
+    "拼写{w}",
+)
+SPELLINGS = ("Spell these words: {w}", "Spell {w}", "Spell: {w}")
 REVERSE = (
     "Reverse the word {w}.",
     "Reverse {w}",
@@ -64,6 +73,14 @@ def word(rng: Random) -> str:
         return rng.choice(WORDS)
     made = "".join(rng.choice(SYLLABLES) for _ in range(rng.randint(1, 4)))
     return made + rng.choice(("", "n", "r", "s", "t", "l"))
+
+
+def spelling(rng: Random) -> Problem:
+    """One to six words letter by letter."""
+    words = [word(rng) for _ in range(rng.choice((1, 1, 2, 3, 4, 5, 6)))]
+    forms = SPELLING if len(words) == 1 else SPELLINGS
+    answer = ", ".join(" ".join(w) for w in words)
+    return Problem(phrase(rng, forms, w=" ".join(words)), " ".join(words), answer)
 
 
 def letter_count(rng: Random) -> Problem:

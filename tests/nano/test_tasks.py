@@ -73,6 +73,13 @@ def letter_count(question: str) -> str:
     return str(word.count(letter))
 
 
+def spelling(question: str) -> str:
+    words = re.sub(
+        r"^(Please )?([sS]pell|How do you spell|拼写)( the word| these words)?", "", question
+    )
+    return ", ".join(" ".join(w) for w in re.findall("[a-z]+", words))
+
+
 def reversal(question: str) -> str:
     if ":" in question:
         return " ".join(reversed(question.split(": ")[1].split()))
@@ -139,6 +146,7 @@ ORACLES = {
     "sorting": sorting,
     "letter count": letter_count,
     "reversal": reversal,
+    "spelling": spelling,
     "weekday": weekday,
     "date": date,
     "unit change": unit_change,
