@@ -1,6 +1,7 @@
 """From a folder of weights to a model: ours, mlx-lm's and mlx-community's checkpoints alike."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mlx_deepseek.tensor_file import read_header
 INDEX = "model.safetensors.index.json"
 MTP_FILE = "mtp.safetensors"
 MTP_KEY = "num_nextn_predict_layers"
+SHARD = re.compile(r"model-\d{5}-of-(?P<total>\d{5})\.safetensors")
 # The router's correction bias decides between close experts; releases keep it in float32.
 EXACT = "e_score_correction_bias"
 NAMES_SHOWN = 5
@@ -105,6 +107,7 @@ def weight_files(folder: Path) -> list[Path]:
         found = sorted(folder.glob("model*.safetensors"))
         if not found:
             raise CheckpointError(f"{folder}: no weights. Expected model*.safetensors.")
+        _check_shards(found)
         return found + extra
     table = read_json(folder / INDEX).get("weight_map")
     if not isinstance(table, dict) or not table:
@@ -120,6 +123,16 @@ def weight_files(folder: Path) -> list[Path]:
                 f"{folder / name}: shard missing; it holds tensor {tensor!r}. Download it again."
             )
     return [folder / name for name in sorted(set(table.values()))] + extra
+
+
+def _check_shards(found: list[Path]) -> None:
+    present = {path.name for path in found}
+    for path in found:
+        match = SHARD.fullmatch(path.name)
+        for number in range(1, int(match["total"]) + 1 if match else 0):
+            name = f"model-{number:05d}-of-{match['total']}.safetensors" if match else ""
+            if name not in present:
+                raise CheckpointError(f"{path.parent / name}: shard missing. Download it again.")
 
 
 def read_weights(folder: Path, config: Mapping[str, Any]) -> dict[str, mx.array]:
@@ -146,9 +159,7 @@ def layout(weights: Mapping[str, mx.array]) -> str | None:
     return None
 
 
-def quantize(
-    model: nn.Module, config: Mapping[str, Any], weights: Mapping[str, mx.array]
-) -> None:
+def quantize(model: nn.Module, config: Mapping[str, Any], weights: dict[str, mx.array]) -> None:
     """Give `model` quantized layers where the checkpoint has them; settings as mlx-lm reads them.
 
     Raises:
@@ -168,7 +179,7 @@ def quantize(
         if not hasattr(module, "to_quantized") or f"{path}.scales" not in weights:
             return False
         try:
-            return infer_quant_config(path, module, dict(weights))
+            return infer_quant_config(path, module, weights)
         except ValueError as error:
             raise ConfigError(f"config.json, quantization: {error}") from error
 
@@ -191,12 +202,17 @@ def finish(
     model.eval()
     try:
         # All arrays, constants too: an unevaluated one could not leave this thread.
-        mx.eval([module.state for module in model.modules()])
+        mx.eval([value for module in model.modules() for value in arrays(module)])
     except RuntimeError as error:
         raise CheckpointError(f"{folder}: cannot be read ({error}). Download it again.") from error
     if mx.default_device().type == mx.DeviceType.cpu:
         spread(model)
     return model
+
+
+def arrays(module: nn.Module) -> list[mx.array]:
+    """A module's own arrays, without its children's."""
+    return [value for value in module.values() if isinstance(value, mx.array)]
 
 
 def cast(name: str, value: mx.array, dtype: mx.Dtype | None) -> mx.array:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from mlx_deepseek.prompts.tools import ToolCall
+
 FinishReason = Literal["stop", "length", "tool_calls"]
 
 
@@ -31,7 +33,7 @@ class Chunk:
 
     text: str = ""
     reasoning: str = ""
-    tool_calls: tuple[Any, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
     usage: Usage = Usage()
     finish_reason: FinishReason | None = None
 
@@ -42,7 +44,7 @@ class Completion:
 
     text: str
     reasoning: str
-    tool_calls: tuple[Any, ...]
+    tool_calls: tuple[ToolCall, ...]
     usage: Usage
     finish_reason: FinishReason
 
@@ -52,11 +54,18 @@ class Completion:
         return as_message(self.text, self.reasoning, self.tool_calls)
 
 
-def as_message(text: str, reasoning: str, tool_calls: tuple[Any, ...]) -> dict[str, Any]:
+def as_message(text: str, reasoning: str, tool_calls: tuple[ToolCall, ...]) -> dict[str, Any]:
     """An assistant's message in the DeepSeek API's shape."""
     message: dict[str, Any] = {"role": "assistant", "content": text}
     if reasoning:
         message["reasoning_content"] = reasoning
     if tool_calls:
-        message["tool_calls"] = list(tool_calls)
+        message["tool_calls"] = [
+            {
+                "id": f"call_{number}",
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            }
+            for number, call in enumerate(tool_calls)
+        ]
     return message

@@ -1,0 +1,120 @@
+"""Conversions made on the way to loading: kept in a cache folder, made once, whole or not at all.
+
+The folder is $MLX_DEEPSEEK_CACHE, else ~/.cache/mlx-deepseek, else one under the temporary folder.
+"""
+
+import fcntl
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from mlx_deepseek.converters import converter
+from mlx_deepseek.errors import DeepSeekError
+from mlx_deepseek.progress import Progress
+
+DEFAULT_RECIPE = "4bit"
+
+
+def convert_once(source: Path, recipe: str, progress: Progress | None = None) -> Path:
+    """The folder of `source` converted with `recipe`; a second call finds the first one's.
+
+    Raises:
+        CheckpointError, ConfigError: the source cannot be converted, or the disk is too small.
+    """
+    root = cache_folder()
+    target = root / f"{readable(source)}-{recipe}-{identity(source, recipe)}"
+    if (target / "config.json").is_file():
+        return target
+
+    def report(done: int, total: int) -> None:
+        if progress is not None:
+            progress("convert", done, total)
+
+    with locked(root / f"{target.name}.lock"):
+        if not (target / "config.json").is_file():  # another process may have been faster
+            converter().convert(source, target, recipe, progress=report)
+    return target
+
+
+def identity(source: Path, recipe: str) -> str:
+    """Changes when the checkpoint's files, the recipe or the converter's version do."""
+    digest = hashlib.sha256(f"{source.resolve()}\0{recipe}\0{converter_version()}".encode())
+    files = [*source.glob("*.safetensors"), *source.glob("*.json"), *source.glob("*.jinja")]
+    for path in sorted(files):
+        status = path.stat()
+        digest.update(f"\0{path.name}\0{status.st_size}\0{status.st_mtime_ns}".encode())
+        if path.suffix == ".safetensors":
+            digest.update(header_bytes(path))
+    return digest.hexdigest()[:16]
+
+
+def header_bytes(path: Path) -> bytes:
+    """The first part of a weight file, which names its tensors; at most 16 MB."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        return file.read(min(length, 16_000_000))
+
+
+def converter_version() -> str:
+    """Which program's output a conversion is."""
+    try:
+        return version("mlx-deepseek")
+    except PackageNotFoundError:
+        return "source"
+
+
+def readable(source: Path) -> str:
+    """A name for people who look into the cache folder."""
+    parts = source.resolve().parts
+    hub = [part for part in parts if part.startswith("models--")]
+    name = hub[-1].removeprefix("models--") if hub else parts[-1]
+    if name == "checkpoint" and len(parts) > 1:
+        name = parts[-2]
+    return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:80]
+
+
+def cache_folder() -> Path:
+    """A folder for conversions that can be written to.
+
+    Raises:
+        DeepSeekError: $MLX_DEEPSEEK_CACHE is set and cannot be written.
+    """
+    wanted = os.environ.get("MLX_DEEPSEEK_CACHE")
+    if wanted:
+        folder = Path(wanted).expanduser()
+        if not writable(folder):
+            raise DeepSeekError(
+                f"{folder}: cannot be written. Set MLX_DEEPSEEK_CACHE to another folder."
+            )
+        return folder
+    home = Path("~/.cache/mlx-deepseek").expanduser()
+    if writable(home):
+        return home
+    spare = Path(tempfile.gettempdir()) / f"mlx-deepseek-{os.getuid()}"
+    spare.mkdir(mode=0o700, exist_ok=True)
+    status = spare.lstat()
+    if not spare.is_dir() or spare.is_symlink() or status.st_uid != os.getuid():
+        raise DeepSeekError(f"{spare}: belongs to someone else. Set MLX_DEEPSEEK_CACHE.")
+    return spare
+
+
+def writable(folder: Path) -> bool:
+    """Whether files can be made in `folder`, which is created if need be."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Wait for other processes that hold `path`, then hold it."""
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,257 @@
+"""A loaded model with its tokenizer and prompt format: everything text goes through here."""
+
+from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+
+from mlx_deepseek.cache import KeptCache
+from mlx_deepseek.chat import Chat
+from mlx_deepseek.completion import Chunk, Completion, FinishReason, Usage
+from mlx_deepseek.errors import CheckpointError, PromptError
+from mlx_deepseek.generate import Request, tokens
+from mlx_deepseek.loading import Loaded, load_everything
+from mlx_deepseek.progress import Progress
+from mlx_deepseek.reader import Reader
+from mlx_deepseek.sampling import Sampling
+from mlx_deepseek.worker import Worker
+
+__all__ = ["Chat", "Chunk", "Completion", "Engine", "Usage", "load"]
+
+Messages = Sequence[dict[str, Any]]
+# A user's text, a conversation, or token ids [L].
+Prompt = str | Messages | Sequence[int] | mx.array
+DEFAULT_MAX_TOKENS = 2048
+
+
+def load(
+    source: str | Path,
+    *,
+    recipe: str | None = None,
+    dtype: str | None = None,
+    revision: str | None = None,
+    progress: Progress | None = None,
+) -> "Engine":
+    """Load "nano", an MLX folder, a Hugging Face folder, or a hub id.
+
+    A Hugging Face checkpoint is converted once into the cache, with `recipe` or the default one;
+    `dtype` without `recipe` computes with its own, unquantized values instead. `progress` is
+    called with what is done ("download", "convert", "load") and bytes done and in total.
+
+    Raises:
+        CheckpointError, ConfigError: the checkpoint is damaged, unknown or incomplete.
+        MemoryLimitError: its weights do not fit into this machine's memory.
+        DeepSeekError: not found, no network, no space.
+    """
+    worker = Worker()
+    loaded = worker.call(
+        lambda: load_everything(
+            source, recipe=recipe, dtype=dtype, revision=revision, progress=progress
+        )
+    )
+    return Engine(loaded, worker)
+
+
+class Engine:
+    """Generates text; any thread may call it, computation happens on a thread of its own.
+
+    `model` and `tokenizer` work in mlx-lm's functions. `entry` is the catalog's, or None.
+    """
+
+    def __init__(self, loaded: Loaded, worker: Worker):
+        self.name: str = loaded.name
+        self.folder: Path = loaded.folder
+        self.config: dict[str, Any] = loaded.config
+        self.model: nn.Module = loaded.model
+        self._tokenizer = loaded.tokenizer
+        self.prompt_format = loaded.prompt_format
+        self.entry = loaded.entry
+        self.context_length: int = loaded.context_length
+        self.suggestions: list[str] = list(loaded.suggestions)
+        self._worker = worker
+        self._kept = KeptCache(self.model)
+
+    @property
+    def tokenizer(self) -> TokenizerWrapper:
+        """mlx-lm's wrapper around the checkpoint's tokenizer.
+
+        Raises:
+            CheckpointError: the checkpoint has none; token ids still work.
+        """
+        if self._tokenizer is None:
+            raise CheckpointError(
+                f"{self.folder}: no tokenizer.json. Expected the checkpoint's tokenizer files; "
+                "download them, or pass token ids."
+            )
+        return self._tokenizer
+
+    def generate(self, prompt: Prompt, **options: Any) -> Completion:
+        """The whole answer to a user's text or a conversation; options as in `stream`."""
+        return self.collect(self.stream(prompt, **options))
+
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        max_tokens: int | None = None,
+        sampling: Sampling | None = None,
+        tools: Sequence[dict[str, Any]] | None = None,
+        thinking: bool | None = None,
+        stop: str | Sequence[str] = (),
+        kept: KeptCache | None = None,
+    ) -> Generator[Chunk]:
+        """The answer in pieces; closing the generator stops at once.
+
+        `max_tokens` None is the recommended number; the context window limits both. `stop` strings
+        end the answer, reasoning included, and are not part of it. `thinking` chooses the mode of
+        models that have two. What the prompt shares with the last one comes from the cache `kept`
+        (None: the engine's own).
+
+        Raises:
+            PromptError: the format cannot express the prompt, or it does not fit the window.
+        """
+        ids = self._ids(prompt, tools=tools, thinking=thinking)
+        parser = self.prompt_format.parser(thinking)
+        return self._stream(ids, parser, max_tokens, sampling, stop, kept)
+
+    def complete(
+        self,
+        prefix: str,
+        suffix: str = "",
+        *,
+        max_tokens: int | None = None,
+        sampling: Sampling | None = None,
+        stop: str | Sequence[str] = (),
+    ) -> Completion:
+        """What comes between `prefix` and `suffix`; without suffix, what comes after `prefix`.
+
+        Raises:
+            PromptError: the model cannot fill in, or the prompt does not fit the window.
+        """
+        bos = self.tokenizer.bos_token or ""
+        text = self.prompt_format.fim(prefix, suffix) if suffix else bos + prefix
+        return self.collect(
+            self._stream(self.encode(text), None, max_tokens, sampling, stop, None)
+        )
+
+    def chat(self, system: str | None = None, **options: Any) -> Chat:
+        """A conversation that keeps its own cache; options as in `stream`, for every turn."""
+        return Chat(self, system, **options)
+
+    def logits(self, prompt: Prompt) -> mx.array:
+        """Teacher-forced logits, float32 [L, V], of token ids or of a rendered prompt."""
+        return self._whole(lambda ids: self.model(ids), prompt)
+
+    def mtp_logits(self, prompt: Prompt) -> mx.array:
+        """The first MTP layer's logits, float32 [L - 1, V]; row i predicts token i + 2.
+
+        Raises:
+            ConfigError: the checkpoint has no MTP layer.
+        """
+        if not hasattr(self.model, "mtp_logits"):
+            raise PromptError(f"{self.name}: this architecture has no multi-token prediction.")
+        return self._whole(self.model.mtp_logits, prompt)
+
+    def encode(self, text: str) -> list[int]:
+        """Tokens of a rendered prompt: special tokens are written out in it, none are added."""
+        return list(self.tokenizer.encode(text, add_special_tokens=False))
+
+    def collect(self, chunks: Iterator[Chunk]) -> Completion:
+        """Join a stream into one completion."""
+        text, reasoning, calls = [], [], []
+        usage = Usage()
+        reason: FinishReason = "stop"
+        for chunk in chunks:
+            text.append(chunk.text)
+            reasoning.append(chunk.reasoning)
+            calls += chunk.tool_calls
+            usage, reason = chunk.usage, chunk.finish_reason or reason
+        return Completion("".join(text), "".join(reasoning), tuple(calls), usage, reason)
+
+    def _stream(
+        self,
+        ids: Sequence[int],
+        parser: Any,
+        max_tokens: int | None,
+        sampling: Sampling | None,
+        stop: str | Sequence[str],
+        kept: KeptCache | None,
+    ) -> Generator[Chunk]:
+        stops = [stop] if isinstance(stop, str) else list(stop)
+        request = Request(
+            ids=ids,
+            max_tokens=self._limit(len(ids), max_tokens),
+            sampling=self._recommended(sampling),
+            stop_ids=frozenset(self.tokenizer.eos_token_ids),
+        )
+        return self._worker.iterate(self._chunks(request, parser, stops, kept or self._kept))
+
+    def _chunks(
+        self, request: Request, parser: Any, stops: list[str], kept: KeptCache
+    ) -> Iterator[Chunk]:
+        """Runs on the worker's thread."""
+        if kept.busy:  # two streams are open: the second starts from nothing
+            kept = KeptCache(self.model)
+        kept.busy = True
+        reader = Reader(self.tokenizer.detokenizer, parser, (*self.prompt_format.stop, *stops))
+        steps = tokens(self.model, request, kept, self._worker.stream)
+        usage = Usage()
+        reason: FinishReason = "length"
+        try:
+            for step in steps:
+                usage = step.usage
+                if step.token in request.stop_ids:
+                    reason = "stop"
+                    break
+                chunk = reader.read(step)
+                if step.token is None or chunk.text or chunk.reasoning or chunk.tool_calls:
+                    yield chunk
+                if reader.stopped:
+                    break
+            yield reader.finish(usage, reason)
+        finally:
+            steps.close()  # type: ignore[attr-defined]
+            kept.busy = False
+
+    def _limit(self, prompt_tokens: int, max_tokens: int | None) -> int:
+        if max_tokens is not None and max_tokens < 1:
+            raise PromptError(f"max_tokens is {max_tokens}. Expected at least 1.")
+        room = self.context_length - prompt_tokens
+        if not prompt_tokens or room < 1:
+            raise PromptError(
+                f"{self.name}: the prompt has {prompt_tokens} tokens. Expected 1 to "
+                f"{self.context_length - 1}, to leave room for an answer in the context window of "
+                f"{self.context_length}; shorten the conversation."
+            )
+        recommended = getattr(getattr(self.entry, "sampling", None), "max_tokens", None)
+        return min(max_tokens or recommended or DEFAULT_MAX_TOKENS, room)
+
+    def _recommended(self, sampling: Sampling | None) -> Sampling:
+        advice = getattr(self.entry, "sampling", None)
+        return (sampling or Sampling()).filled(
+            getattr(advice, "temperature", None), getattr(advice, "top_p", None)
+        )
+
+    def _whole(self, function: Any, prompt: Prompt) -> mx.array:
+        ids = self._ids(prompt)
+
+        def compute() -> mx.array:
+            out = function(mx.array(ids)[None])[0].astype(mx.float32)
+            mx.eval(out)
+            return out
+
+        return self._worker.call(compute)
+
+    def _ids(self, prompt: Prompt, **options: Any) -> list[int]:
+        """Token numbers of a prompt; a string is a user's message, or text to go on from."""
+        if isinstance(prompt, mx.array):
+            return prompt.reshape(-1).tolist()  # type: ignore[return-value]
+        if isinstance(prompt, str) and not self.prompt_format.supports_chat:
+            return self.encode((self.tokenizer.bos_token or "") + prompt)
+        items: Any = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        if not len(items) or isinstance(items[0], dict):
+            return self.prompt_format.render_ids(self.tokenizer, items, **options)
+        return list(items)

@@ -1,0 +1,151 @@
+"""From what the user named to a model in memory with its tokenizer and prompt format."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx_lm.tokenizer_utils import TokenizerWrapper
+from mlx_lm.tokenizer_utils import load as load_tokenizer_files
+
+from mlx_deepseek import catalog, prompts
+from mlx_deepseek.checkpoint import load_model, load_source, read_config
+from mlx_deepseek.converted import DEFAULT_RECIPE, convert_once
+from mlx_deepseek.converters import converter
+from mlx_deepseek.errors import CheckpointError, ConfigError
+from mlx_deepseek.memory import require_room
+from mlx_deepseek.progress import Progress
+from mlx_deepseek.sources import NANO, Located, locate
+
+DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
+# Where config.json says nothing.
+DEFAULT_CONTEXT = 4096
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Everything an Engine is made of; no tokenizer where the checkpoint has none."""
+
+    name: str
+    folder: Path
+    config: dict[str, Any]
+    model: nn.Module
+    tokenizer: TokenizerWrapper | None
+    prompt_format: prompts.PromptFormat
+    entry: catalog.Entry | None
+    context_length: int
+    suggestions: tuple[str, ...]
+
+
+def load_everything(
+    source: str | Path,
+    *,
+    recipe: str | None,
+    dtype: str | None,
+    revision: str | None,
+    progress: Progress | None,
+) -> Loaded:
+    """As `mlx_deepseek.load` describes; call it on the thread that will compute.
+
+    Raises:
+        DeepSeekError: as `mlx_deepseek.load`.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise ConfigError(f"dtype is {dtype!r}. Expected one of {', '.join(DTYPES)}.")
+    kind = DTYPES[dtype] if dtype else None
+    found = locate(source, revision, progress)
+    folder, exact = weights_folder(found, recipe, kind, progress)
+    if progress is not None:
+        progress("load", 0, 0)
+    require_room(folder)
+    if exact:
+        assert kind is not None
+        model, config = load_source(folder, kind)
+    else:
+        model, config = load_model(folder, dtype=kind)
+    tokenizer = load_tokenizer(folder, config)
+    return Loaded(
+        name=found.name,
+        folder=folder,
+        config=config,
+        model=model,
+        tokenizer=tokenizer,
+        prompt_format=prompts.for_checkpoint(config, tokenizer_config(folder), found.repo),
+        entry=found.entry,
+        context_length=context_length(config, found.entry),
+        suggestions=suggestions(found),
+    )
+
+
+def weights_folder(
+    found: Located, recipe: str | None, dtype: mx.Dtype | None, progress: Progress | None
+) -> tuple[Path, bool]:
+    """The folder to load, and whether it is a Hugging Face one to be loaded unquantized.
+
+    Raises:
+        CheckpointError: a recipe for a checkpoint that is quantized already.
+    """
+    quantized = "quantization" in read_config(found.folder)
+    if recipe is not None and quantized:
+        raise CheckpointError(
+            f"{found.folder}: is quantized already, recipe {recipe!r} cannot be applied. Load it "
+            "without a recipe, or start from the original checkpoint."
+        )
+    if recipe is None:
+        if quantized or not converter().is_source(found.folder):
+            return found.folder, False
+        if dtype is not None:
+            return found.folder, True
+        recipe = "bf16" if found.name == NANO else DEFAULT_RECIPE
+    return convert_once(found.folder, recipe, progress), False
+
+
+def load_tokenizer(folder: Path, config: dict[str, Any]) -> TokenizerWrapper | None:
+    """mlx-lm's wrapper of the checkpoint's tokenizer, None without one; runs no foreign code.
+
+    Raises:
+        CheckpointError: the files are damaged.
+    """
+    if not (folder / "tokenizer.json").is_file():
+        return None
+    try:
+        return load_tokenizer_files(folder, eos_token_ids=config.get("eos_token_id"))
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise CheckpointError(
+            f"{folder / 'tokenizer.json'}: cannot be read ({error}). Download it again."
+        ) from error
+
+
+def tokenizer_config(folder: Path) -> dict[str, Any] | None:
+    """tokenizer_config.json with the chat template, which may be a file of its own."""
+    path = folder / "tokenizer_config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except ValueError as error:
+        raise ConfigError(f"{path}: not readable as JSON ({error}). Download it again.") from error
+    template = folder / "chat_template.jinja"
+    if template.is_file():
+        content["chat_template"] = template.read_text(encoding="utf-8")
+    return content or None
+
+
+def context_length(config: dict[str, Any], entry: catalog.Entry | None) -> int:
+    """The window in tokens: config.json's, else the catalog's."""
+    published = entry.context_length if entry is not None else None
+    return int(config.get("max_position_embeddings") or published or DEFAULT_CONTEXT)
+
+
+def suggestions(found: Located) -> tuple[str, ...]:
+    """Starter prompts that the model can answer."""
+    from mlx_deepseek import nano
+
+    return nano.SUGGESTIONS if found.name == NANO else GENERAL
+
+
+GENERAL = (
+    "Explain the difference between a list and a tuple in Python.",
+    "Write a haiku about the sea in autumn.",
+    "What is the derivative of x^3 sin(x)?",
+)

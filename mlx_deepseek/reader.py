@@ -1,0 +1,60 @@
+"""Tokens to what is shown: streaming detokenizer, stop strings, the prompt format's parser."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mlx_deepseek.completion import Chunk, FinishReason, Usage
+from mlx_deepseek.generate import Step
+from mlx_deepseek.stopping import StopFilter
+
+
+class Reader:
+    """Reads one generation; `parser` None takes all output as text."""
+
+    def __init__(self, detokenizer: Any, parser: Any, stops: Sequence[str]):
+        self.detokenizer = detokenizer
+        self.parser = parser
+        self.filter = StopFilter(stops)
+        self.called = False
+
+    @property
+    def stopped(self) -> bool:
+        """Whether a stop string has come."""
+        return self.filter.stopped
+
+    def read(self, step: Step) -> Chunk:
+        """What one more token adds."""
+        if step.token is None:
+            return Chunk(usage=step.usage)
+        self.detokenizer.add_token(step.token)
+        return self._parse(self.filter.feed(self.detokenizer.last_segment), step.usage)
+
+    def finish(self, usage: Usage, reason: FinishReason) -> Chunk:
+        """What was held back, with the reason of the end."""
+        self.detokenizer.finalize()
+        text = self.filter.feed(self.detokenizer.last_segment) + self.filter.finish()
+        last = self._parse(text, usage)
+        if self.parser is not None:
+            rest = self.parser.finish()
+            self.called = self.called or bool(rest.tool_calls)
+            last = Chunk(
+                text=last.text + rest.text,
+                reasoning=last.reasoning + rest.reasoning,
+                tool_calls=last.tool_calls + tuple(rest.tool_calls),
+            )
+        if self.stopped:
+            reason = "stop"
+        return Chunk(
+            last.text,
+            last.reasoning,
+            last.tool_calls,
+            usage,
+            "tool_calls" if self.called and reason == "stop" else reason,
+        )
+
+    def _parse(self, text: str, usage: Usage) -> Chunk:
+        if self.parser is None:
+            return Chunk(text=text, usage=usage)
+        delta = self.parser.feed(text)
+        self.called = self.called or bool(delta.tool_calls)
+        return Chunk(delta.text, delta.reasoning, tuple(delta.tool_calls), usage)
