@@ -5,8 +5,9 @@ They poll the host, so a waiting tab costs no thread; they know the page only as
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from mlx_deepseek_app import model, status
 from mlx_deepseek_app.host import Host, Job
@@ -30,14 +31,20 @@ class Replies:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._newest: dict[str, Job] = {}
+        self._kept = model.KeptCaches()
 
     async def answer(
         self, owner: str, conversation: Conversation, settings: Settings
     ) -> AsyncIterator[Page]:
         """Fill the open reply of `conversation`; ends early when this tab asks for another."""
         host = self._host
-        host.cancel(owner)
-        job = host.stream(owner, lambda engine: model.reply(engine, conversation, settings))
+        host.replies.cancel(owner)
+        asked = conversation
+
+        def reply(engine: Any) -> Iterable[Any]:
+            return model.reply(engine, asked, settings, self._kept.cache(owner, engine))
+
+        job = host.stream(owner, reply)
         self._newest[owner] = job
         known = model.facts(host.engine)
         first_s = 0.0
@@ -65,15 +72,16 @@ class Replies:
 
     def stop(self, owner: str) -> None:
         """End this tab's reply; what was written stays."""
-        self._host.cancel(owner)
+        self._host.replies.cancel(owner)
 
     def leave(self, owner: str) -> None:
         """The tab is gone, or starts over: end its reply and show no more of it."""
         self._newest.pop(owner, None)
-        self._host.cancel(owner)
+        self._kept.drop(owner)
+        self._host.replies.cancel(owner)
 
     def _waiting(self, job: Job) -> str:
-        ahead = self._host.ahead(job)
+        ahead = self._host.replies.ahead(job)
         if job.started or not ahead:
             return ""
         return "Waiting for another reply" if ahead == 1 else f"Waiting: {ahead} are ahead"
@@ -102,4 +110,5 @@ async def watch_load(host: Host, job: Job, source: str) -> AsyncIterator[str]:
         yield status.progress(source, job.state, time.monotonic() - begin_s)
         await asyncio.sleep(0.2)
     known = model.facts(host.engine)
-    yield status.load_failed(source, job.error, known.name) if job.error else status.loaded(known)
+    error = job.error or ("You cancelled it." if job.cancelled else "")
+    yield status.load_failed(source, error, known.name) if error else status.loaded(known)

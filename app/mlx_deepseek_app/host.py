@@ -1,13 +1,12 @@
-"""The one model in memory and the one thread that may touch it.
+"""The one model in memory, and the queues of what the tabs want of it.
 
-Every tab shares it. Loads and replies queue up in order of arrival; the page polls a `Job`.
-MLX's streams belong to a thread, so the whole life of a model happens on this one.
+Every tab shares the model. Work is done on threads of the host; the page polls a `Job`.
 """
 
 import logging
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
 from mlx_deepseek.errors import DeepSeekError
@@ -55,56 +54,20 @@ class Job:
         return items
 
 
-class Host:
-    """Holds the engine; `loader(source, progress=...)` makes one (`mlx_deepseek.load`)."""
+class Lane:
+    """A thread that runs jobs one after the other, in order of arrival."""
 
-    def __init__(self, loader: Loader) -> None:
-        self._loader = loader
+    def __init__(self, name: str) -> None:
         self._jobs: list[Job] = []
         self._changed = threading.Condition()
-        self.engine: Any = None
-        self.source = ""
-        self.first_load: Job | None = None
-        self.first_source = ""
-        threading.Thread(target=self._work, name="mlx-deepseek-host", daemon=True).start()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
 
-    def load(self, owner: str, source: str) -> Job:
-        """Load `source`; the job's `state` is its progress. The old engine stays on failure."""
-
-        def run(job: Job) -> None:
-            def progress(*state: Any) -> None:
-                if job.cancelled:
-                    raise Cancelled
-                job.state = state
-
-            engine = self._loader(source, progress=progress)
-            self.engine, self.source = engine, source
-
-        return self._submit(Job(owner, run))
-
-    def start(self, source: str) -> Job:
-        """Begin with this model; pages opened meanwhile watch `first_load`."""
-        self.first_source = source
-        self.first_load = self.load("", source)
-        return self.first_load
-
-    def stream(self, owner: str, reply: Callable[[Any], Iterable[Any]]) -> Job:
-        """Run `reply(engine)`, a stream of chunks, when its turn comes; the job yields them."""
-
-        def run(job: Job) -> None:
-            if self.engine is None:
-                raise DeepSeekError("No model is loaded. Choose one under Settings, Model.")
-            chunks = reply(self.engine)
-            try:
-                for chunk in chunks:
-                    job.put(chunk)
-                    if job.cancelled:
-                        break
-            finally:
-                if isinstance(chunks, Iterator) and hasattr(chunks, "close"):
-                    chunks.close()  # type: ignore[attr-defined]
-
-        return self._submit(Job(owner, run))
+    def submit(self, job: Job) -> Job:
+        """Put a job at the end of the queue."""
+        with self._changed:
+            self._jobs.append(job)
+            self._changed.notify()
+        return job
 
     def cancel(self, owner: str) -> None:
         """Stop all that this tab has asked for."""
@@ -117,12 +80,6 @@ class Host:
         """How many jobs must end before this one starts."""
         with self._changed:
             return self._jobs.index(job) if job in self._jobs else 0
-
-    def _submit(self, job: Job) -> Job:
-        with self._changed:
-            self._jobs.append(job)
-            self._changed.notify()
-        return job
 
     def _work(self) -> None:
         while True:
@@ -145,3 +102,57 @@ class Host:
                 with self._changed:
                     self._jobs.remove(job)
                 job.finished = True
+
+
+class Host:
+    """Holds the engine; `loader(source, progress=...)` makes one (`mlx_deepseek.load`).
+
+    Replies wait for each other, and loads do; a download does not keep anybody from chatting.
+    """
+
+    def __init__(self, loader: Loader) -> None:
+        self._loader = loader
+        self.replies = Lane("mlx-deepseek-replies")
+        self.loads = Lane("mlx-deepseek-loads")
+        self.engine: Any = None
+        self.source = ""
+        self.first_load: Job | None = None
+        self.first_source = ""
+
+    def start(self, source: str) -> Job:
+        """Begin with this model; pages opened meanwhile watch `first_load`."""
+        self.first_source = source
+        self.first_load = self.load("", source)
+        return self.first_load
+
+    def load(self, owner: str, source: str) -> Job:
+        """Load `source`; the job's `state` is its progress. The old engine stays on failure."""
+
+        def run(job: Job) -> None:
+            def progress(*state: Any) -> None:
+                if job.cancelled:
+                    raise Cancelled
+                job.state = state
+
+            engine = self._loader(source, progress=progress)
+            self.engine, self.source = engine, source
+
+        return self.loads.submit(Job(owner, run))
+
+    def stream(self, owner: str, reply: Callable[[Any], Iterable[Any]]) -> Job:
+        """Run `reply(engine)`, a stream of chunks, when its turn comes; the job yields them."""
+
+        def run(job: Job) -> None:
+            if self.engine is None:
+                raise DeepSeekError("No model is loaded. Choose one under Settings, Model.")
+            chunks = reply(self.engine)
+            try:
+                for chunk in chunks:
+                    job.put(chunk)
+                    if job.cancelled:
+                        break
+            finally:
+                if isinstance(chunks, Generator):
+                    chunks.close()
+
+        return self.replies.submit(Job(owner, run))

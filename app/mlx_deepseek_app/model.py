@@ -1,29 +1,31 @@
 """What the app needs to know of a loaded model, and how it asks it for a reply."""
 
+from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from mlx_deepseek.cache import KeptCache
+from mlx_deepseek.sampling import Sampling
 from mlx_deepseek_app.session import Conversation, Settings
 
-FALLBACK_TEMPERATURE = 0.6
-FALLBACK_TOP_P = 0.95
+# what the engine does where nothing is recommended
+FALLBACK_TEMPERATURE = 0.0
+FALLBACK_TOP_P = 1.0
 FALLBACK_MAX_TOKENS = 2048
+KEPT_TABS = 4
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Name, window in tokens, recommended settings, what the prompt format can express."""
+    """Name, window in tokens, recommended settings, whether thinking is optional."""
 
     name: str = ""
     window: int = 0
     temperature: float = FALLBACK_TEMPERATURE
     top_p: float = FALLBACK_TOP_P
     max_tokens: int = FALLBACK_MAX_TOKENS
-    origin: str = ""
     can_think: bool = False
-    thinks_always: bool = False
-    takes_system: bool = True
     suggestions: tuple[str, ...] = ()
 
 
@@ -40,20 +42,39 @@ def facts(engine: Any) -> ModelFacts:
         temperature=_or(getattr(recommended, "temperature", None), FALLBACK_TEMPERATURE),
         top_p=_or(getattr(recommended, "top_p", None), FALLBACK_TOP_P),
         max_tokens=min(asked, window),
-        origin=getattr(recommended, "source", "") or "",
-        can_think=bool(getattr(engine.prompt_format, "supports_thinking", False)),
-        takes_system=bool(getattr(engine.prompt_format, "supports_system", True)),
+        can_think=engine.prompt_format.thinking == "optional",
         suggestions=tuple(engine.suggestions),
     )
 
 
-def reply(engine: Any, conversation: Conversation, settings: Settings) -> Iterable[Any]:
-    """The engine's chunks for the open reply of a conversation."""
-    from mlx_deepseek import Sampling
+class KeptCaches:
+    """The latent caches of the tabs that wrote last, so that a long history is read once."""
 
-    known = facts(engine)
+    def __init__(self) -> None:
+        self._caches: OrderedDict[str, KeptCache] = OrderedDict()
+
+    def cache(self, owner: str, engine: Any) -> KeptCache:
+        """This tab's cache for this engine; caches of a model that was replaced are dropped."""
+        kept = self._caches.pop(owner, None)
+        if kept is None or kept.model is not engine.model:
+            kept = KeptCache(engine.model)
+        self._caches[owner] = kept
+        others = (name for name, cache in self._caches.items() if cache.model is not engine.model)
+        for name in [*others, *list(self._caches)[:-KEPT_TABS]]:
+            self._caches.pop(name, None)
+        return kept
+
+    def drop(self, owner: str) -> None:
+        """This tab starts over, or is gone."""
+        self._caches.pop(owner, None)
+
+
+def reply(
+    engine: Any, conversation: Conversation, settings: Settings, kept: KeptCache
+) -> Iterable[Any]:
+    """The engine's chunks for the open reply of a conversation."""
     return engine.stream(
-        conversation.messages(settings.system if known.takes_system else ""),
+        conversation.messages(settings.system),
         max_tokens=settings.max_tokens,
         sampling=Sampling(
             temperature=settings.temperature,
@@ -61,7 +82,8 @@ def reply(engine: Any, conversation: Conversation, settings: Settings) -> Iterab
             top_k=settings.top_k,
             seed=settings.seed,
         ),
-        thinking=settings.thinking if known.can_think else None,
+        thinking=settings.thinking if facts(engine).can_think else None,
+        kept=kept,
     )
 
 

@@ -30,7 +30,7 @@ class SettingsPanel:
         self.sampling = [self.temperature, self.top_p, self.top_k, self.max_tokens]
         self.recommended = [*self.sampling, self.seed]
         self.knobs = [self.system, self.thinking, *self.recommended]
-        self.model_fields = [self.system, self.thinking, *self.sampling]
+        self.model_fields = [self.thinking, *self.sampling]
 
     def _model(self) -> None:
         self.picker = gr.Dropdown(
@@ -41,7 +41,9 @@ class SettingsPanel:
             allow_custom_value=True,
             elem_id="picker",
         )
-        self.load = gr.Button("Load model", elem_id="load-button", size="sm")
+        with gr.Row(elem_id="load-row"):
+            self.load = gr.Button("Load model", elem_id="load-button", size="sm")
+            self.cancel = gr.Button("Cancel", elem_id="cancel-button", size="sm", visible=False)
         self.outcome = gr.HTML("", elem_id="outcome")
 
     def _sampling(self) -> None:
@@ -103,9 +105,7 @@ class SettingsPanel:
 
     def fields(self, known: ModelFacts) -> tuple[Any, ...]:
         """Updates of `model_fields` for a model that was just loaded."""
-        note = None if known.takes_system else "This model's prompt format has no system prompt."
         return (
-            gr.Textbox(interactive=known.takes_system, info=note),
             gr.Checkbox(visible=known.can_think),
             *self.recommendation(known)[:4],
         )

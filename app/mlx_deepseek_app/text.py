@@ -21,9 +21,9 @@ _MATH = re.compile(
     r"|(?<![\\$\w])\$(?P<dollar>[^\s$](?:[^$\n]*[^\s$\\])?)\$(?![\d$])",
     re.DOTALL,
 )
-_TAG = re.compile(r"<(?=[A-Za-z/!?])")
-_PICTURE = re.compile(r"!(?=\[)")
-_DELIMITER = re.compile(r"\$(?=\$)|\\(?=[(\[\])])")
+# what would become an HTML tag, a picture, or the start of maths
+_ACTIVE = re.compile(r"<(?=[A-Za-z/!?])|!(?=\[)|\$(?=\$)|\\(?=[(\[\])])")
+_MERMAID = re.compile(r"(?i)([`~]{3,}[ \t]*)(?=mermaid)")
 
 
 def user_markdown(text: str) -> str:
@@ -33,70 +33,62 @@ def user_markdown(text: str) -> str:
 
 
 def model_markdown(text: str) -> str:
-    """A model's Markdown with raw HTML, pictures and diagrams made inert; code and maths kept."""
+    """A model's Markdown with raw HTML, pictures and diagrams made inert; maths is kept.
+
+    Code is treated like prose: where code ends is a matter of opinion between Markdown parsers,
+    and an opinion must not decide whether a tag is live.
+    """
     out: list[str] = []
     prose: list[str] = []
     fence = ""
     for line in text.split("\n"):
         mark = _FENCE.match(line)
-        if fence:
-            closes = mark and mark[1].startswith(fence) and not mark[2].strip()
-            out.append(line if closes else _inert_code(line))
-            fence = "" if closes else fence
-        elif mark:
-            out.extend(_flush(prose))
-            fence = mark[1]
-            out.append(_open_fence(line, mark))
-        else:
+        closes = mark and fence and mark[1].startswith(fence) and not mark[2].strip()
+        if not fence and not mark:
             prose.append(line)
+            continue
+        out.extend(_flush(prose))
+        out.append(inert(line))
+        if mark and not fence:
+            fence = mark[1]
+        elif closes:
+            fence = ""
     return "\n".join([*out, *_flush(prose)])
 
 
+def inert(text: str) -> str:
+    """Text in which Markdown finds no HTML, no picture, no maths and no diagram."""
+    text = _ACTIVE.sub(lambda found: found.group() + JOINER, text)
+    # drawn by a library that follows HTML in labels
+    return _MERMAID.sub(lambda found: found.group() + JOINER, text)
+
+
 def _flush(prose: list[str]) -> list[str]:
-    """The collected prose lines, made inert together: code spans and maths may cross lines."""
+    """The collected prose lines together: code spans and maths may cross lines."""
     if not prose:
         return []
     text = "\n".join(prose)
     prose.clear()
-    return [_inert_prose(text)]
-
-
-def _open_fence(line: str, mark: re.Match[str]) -> str:
-    """A fence's first line; Mermaid would be drawn by a library that follows HTML in labels."""
-    language = re.sub(r"[^\w+#.-].*", "", mark[2].strip())
-    return line[: mark.start(2)] + ("text" if language.lower() == "mermaid" else language)
-
-
-def _inert_code(code: str) -> str:
-    """Code in which the renderer finds no maths: it looks for delimiters inside code too."""
-    return _DELIMITER.sub(lambda found: found.group() + JOINER, code)
-
-
-def _inert_prose(text: str) -> str:
     parts: list[str] = []
     end = 0
     for code in _INLINE_CODE.finditer(text):
-        parts.append(_inert_maths(text[end : code.start()]))
-        parts.append(code[1] + _inert_code(code[2]) + code[1])
+        parts.append(_with_maths(text[end : code.start()]))
+        parts.append(inert(code.group()))
         end = code.end()
-    return "".join([*parts, _inert_maths(text[end:])])
+    return ["".join([*parts, _with_maths(text[end:])])]
 
 
-def _inert_maths(text: str) -> str:
-    """Maths in the delimiters the page knows, without "<", which would start an HTML tag."""
+def _with_maths(text: str) -> str:
+    """Inert text, but for maths in the delimiters that the page knows."""
     parts: list[str] = []
     end = 0
     for maths in _MATH.finditer(text):
-        parts.append(_inert_markup(text[end : maths.start()]))
+        parts.append(inert(text[end : maths.start()]))
         body = next(part for part in maths.groups() if part is not None)
-        body = body.replace("<", r"\lt ").replace(">", r"\gt ")
+        # "<" would start an HTML tag; a delimiter in the formula would end it early
+        body = body.replace("<", r"\lt ").replace(">", r"\gt ").replace("$", "")
+        body = re.sub(r"\\(?=[()\[\]])", "", body)
         inline = maths["inline"] is not None or maths["dollar"] is not None
         parts.append(rf"\({body}\)" if inline else f"$${body}$$")
         end = maths.end()
-    return "".join([*parts, _inert_markup(text[end:])])
-
-
-def _inert_markup(text: str) -> str:
-    # a lone delimiter must not pair up with one in a later part
-    text = _inert_code(text)
-    return _PICTURE.sub("!" + JOINER, _TAG.sub("<" + JOINER, text))
+    return "".join([*parts, inert(text[end:])])

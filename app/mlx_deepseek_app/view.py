@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import gradio as gr
+from gradio.themes import Base
+from starlette.middleware import Middleware
 
 from mlx_deepseek_app import model, sources, status
 from mlx_deepseek_app.chat import Page, Replies, turn_index, watch_load
 from mlx_deepseek_app.host import Host
-from mlx_deepseek_app.session import Conversation, Settings, rows
+from mlx_deepseek_app.policy import OnlyFromHere
+from mlx_deepseek_app.session import Conversation, rows
 from mlx_deepseek_app.settings import SettingsPanel
 
 HERE = Path(__file__).parent
@@ -24,9 +27,9 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
 
 
-def theme() -> gr.themes.Base:
+def theme() -> Base:
     """Neutral, with the machine's own fonts: nothing is fetched."""
-    return gr.themes.Base(
+    return Base(
         primary_hue="indigo",
         neutral_hue="zinc",
         font=SANS,  # type: ignore[arg-type]
@@ -42,6 +45,7 @@ def assets() -> dict[str, Any]:
         "css": (HERE / "style.css").read_text(encoding="utf-8"),
         "head": f"<script>{script}</script>",
         "footer_links": [],
+        "app_kwargs": {"middleware": [Middleware(OnlyFromHere)]},
     }
 
 
@@ -128,9 +132,10 @@ class View:
         self.panel.load.click(
             self.on_load,
             [self.panel.picker, self.conversation],
-            [self.panel.outcome, self.notice, *facts],
+            [self.panel.outcome, self.panel.cancel, self.notice, *facts],
             **FREE,
         )
+        self.panel.cancel.click(self.on_cancel, queue=False, **QUIET)
         self.panel.reset.click(self.on_reset, None, self.panel.recommended, queue=False, **QUIET)
         page.load(self.on_open, self.conversation, [self.notice, *facts], **FREE)
         page.unload(self.on_close)
@@ -166,7 +171,7 @@ class View:
         """Change one of the user's messages and answer it; an emptied one changes nothing."""
         index = turn_index(conversation, event.index)
         if not str(event.value).strip() or conversation.turns[index].role != "user":
-            yield (conversation, self._chat(conversation), gr.skip(), gr.skip(), gr.skip())
+            yield (conversation, rows(conversation)[0], gr.skip(), gr.skip(), gr.skip())
             return
         edited = conversation.edit(index, str(event.value))
         async for shown in self._answer(edited, knobs, request):
@@ -197,13 +202,19 @@ class View:
         source = (source or "").strip()
         if not source:
             outcome = status.load_failed("nothing", "Choose or type a model first.", "")
-            yield outcome, *(gr.skip(),) * 10
+            yield outcome, *(gr.skip(),) * 11
             return
         job = self.host.load(owner(request), source)
         html = ""
         async for html in watch_load(self.host, job, source):
-            yield html, *(gr.skip(),) * 10
-        yield html, gr.HTML("", visible=False), *self._facts(conversation, changed=not job.error)
+            yield html, gr.Button(visible=True), *(gr.skip(),) * 10
+        notice = gr.HTML("", visible=False)
+        changed = self.host.source == source and not job.error
+        yield html, gr.Button(visible=False), notice, *self._facts(conversation, changed=changed)
+
+    def on_cancel(self, request: gr.Request) -> None:
+        """Give up loading; what was downloaded stays for the next try."""
+        self.host.loads.cancel(owner(request))
 
     async def on_open(
         self, conversation: Conversation, request: gr.Request
@@ -230,14 +241,11 @@ class View:
     def _show(self, page: Page) -> tuple:
         return (
             page.conversation,
-            self._chat(page.conversation, busy=page.busy),
+            rows(page.conversation)[0],
             page.meter,
             gr.Button(visible=not page.busy),
             gr.Button(visible=page.busy),
         )
-
-    def _chat(self, conversation: Conversation, *, busy: bool = False) -> Any:
-        return rows(conversation)[0]
 
     def _facts(self, conversation: Conversation, *, changed: bool) -> tuple:
         known = model.facts(self.host.engine)
@@ -246,13 +254,10 @@ class View:
         picker = gr.Dropdown(choices=sources.choices(self.host.source))
         if changed and self.host.source:
             picker = gr.Dropdown(choices=sources.choices(self.host.source), value=self.host.source)
-        fields = self.panel.fields(known) if changed else (gr.skip(),) * 6
+        fields = self.panel.fields(known) if changed else (gr.skip(),) * 5
         return status.chip(known), chat, status.meter(conversation, known), picker, *fields
 
 
 def owner(request: gr.Request) -> str:
     """What names a tab."""
     return request.session_hash or ""
-
-
-__all__ = ["Settings", "View", "assets", "build"]

@@ -29,10 +29,9 @@ class ScriptedEngine:
     context_length: int = 4096
     suggestions: tuple[str, ...] = ("say: hello", "What is 2 + 2?")
     entry: Any = None
+    model: Any = None
     step_s: float = 0.01
-    prompt_format: Any = field(
-        default_factory=lambda: SimpleNamespace(supports_thinking=True, supports_system=True)
-    )
+    prompt_format: Any = field(default_factory=lambda: SimpleNamespace(thinking="optional"))
     calls: list[dict[str, Any]] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
 
