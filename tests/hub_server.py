@@ -1,0 +1,132 @@
+"""A hub on this machine: the few addresses of huggingface.co that a download needs."""
+
+import hashlib
+import json
+import threading
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@dataclass
+class FakeHub:
+    """Repositories by id, each {file name: bytes}; `log` has (method, path, Range header).
+
+    `gated` ids refuse access. `cut` breaks off answers for a file name after so many bytes, once
+    per item in the list.
+    """
+
+    repos: dict[str, dict[str, bytes]]
+    gated: set[str] = field(default_factory=set)
+    cut: dict[str, list[int]] = field(default_factory=dict)
+    log: list[tuple[str, str, str | None]] = field(default_factory=list)
+
+    def start(self) -> str:
+        """Serve on a free port; the address."""
+        hub = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                answer(hub, self, with_body=True)
+
+            def do_HEAD(self) -> None:
+                answer(hub, self, with_body=False)
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        threading.Thread(target=self.server.serve_forever, args=(0.01,), daemon=True).start()
+        return f"http://127.0.0.1:{self.server.server_port}"
+
+    def stop(self) -> None:
+        """Close the port, so that connections are refused."""
+        self.server.shutdown()
+        self.server.server_close()
+
+    def fetched(self) -> list[str]:
+        """Names of the files whose bytes were asked for."""
+        return [
+            path.split("/resolve/")[1].split("/", 1)[1]
+            for method, path, _ in self.log
+            if method == "GET" and "/resolve/" in path
+        ]
+
+
+def answer(hub: FakeHub, request: BaseHTTPRequestHandler, *, with_body: bool) -> None:
+    path = unquote(urlsplit(request.path).path)
+    hub.log.append((request.command, path, request.headers.get("Range")))
+    repo = "/".join(path.removeprefix("/api/models").strip("/").split("/")[:2])
+    files = hub.repos.get(repo)
+    if files is None:
+        return refuse(request, 404, "RepoNotFound")
+    if repo in hub.gated:
+        return refuse(request, 403, "GatedRepo")
+    if path.startswith("/api/models/"):
+        return answer_api(request, path, repo, files)
+    _, _, _, _, revision, name = path.split("/", 5)
+    if revision not in ("main", COMMIT):
+        return refuse(request, 404, "RevisionNotFound")
+    if name not in files:
+        return refuse(request, 404, "EntryNotFound")
+    return send_file(hub, request, name, files[name], with_body=with_body)
+
+
+def answer_api(
+    request: BaseHTTPRequestHandler, path: str, repo: str, files: dict[str, bytes]
+) -> None:
+    parts = path.split("/")[5:]
+    if parts and parts[-1] not in ("main", COMMIT):
+        return refuse(request, 404, "RevisionNotFound")
+    if parts and parts[0] == "tree":
+        return send_json(
+            request,
+            [
+                {"type": "file", "path": name, "size": len(data), "oid": etag(data)}
+                for name, data in files.items()
+            ],
+        )
+    siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
+    return send_json(request, {"id": repo, "sha": COMMIT, "siblings": siblings})
+
+
+def send_json(request: BaseHTTPRequestHandler, content: Any) -> None:
+    body = json.dumps(content).encode()
+    request.send_response(200)
+    request.send_header("Content-Type", "application/json")
+    request.send_header("Content-Length", str(len(body)))
+    request.end_headers()
+    request.wfile.write(body)
+
+
+def send_file(
+    hub: FakeHub, request: BaseHTTPRequestHandler, name: str, data: bytes, *, with_body: bool
+) -> None:
+    asked = request.headers.get("Range")
+    start = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
+    request.send_response(206 if asked else 200)
+    request.send_header("ETag", f'"{etag(data)}"')
+    request.send_header("X-Repo-Commit", COMMIT)
+    request.send_header("Accept-Ranges", "bytes")
+    request.send_header("Content-Length", str(len(data) - start))
+    if asked:
+        request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+    request.end_headers()
+    if with_body:
+        cuts = hub.cut.get(name)
+        request.wfile.write(data[start : start + cuts.pop(0)] if cuts else data[start:])
+
+
+def refuse(request: BaseHTTPRequestHandler, status: int, code: str) -> None:
+    request.send_response(status)
+    request.send_header("X-Error-Code", code)
+    request.send_header("Content-Length", "0")
+    request.end_headers()
+
+
+def etag(data: bytes) -> str:
+    return hashlib.sha1(data).hexdigest()
