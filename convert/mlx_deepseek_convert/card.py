@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from mlx_deepseek_convert.plan import Plan
+from mlx_deepseek_convert.planner import Plan
 
 HUB_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
 

@@ -16,7 +16,7 @@ import mlx.core as mx
 from mlx_deepseek.errors import CheckpointError
 from mlx_deepseek_convert.card import model_card, origin
 from mlx_deepseek_convert.outputs import Output, to_bytes
-from mlx_deepseek_convert.plan import MTP_FILE, Job, Plan
+from mlx_deepseek_convert.planner import MTP_FILE, Job, Plan
 from mlx_deepseek_convert.source import INDEX
 from mlx_deepseek_convert.tensor_file import build_header
 

@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten
 from mlx_deepseek import models
 from mlx_deepseek.errors import CheckpointError
 from mlx_deepseek_convert import RECIPES, convert, plan, weights
-from mlx_deepseek_convert.plan import make_plan
+from mlx_deepseek_convert.planner import make_plan
 from mlx_deepseek_convert.recipes import Setting
 from mlx_deepseek_convert.source import open_source
 from mlx_deepseek_convert.tensor_file import read_header

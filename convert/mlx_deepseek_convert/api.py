@@ -1,0 +1,60 @@
+"""Plan, convert, read: what the package offers to programs."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlx.core as mx
+
+from mlx_deepseek_convert.detect import is_source, locate
+from mlx_deepseek_convert.planner import Plan, make_plan, make_steps
+from mlx_deepseek_convert.source import open_source
+from mlx_deepseek_convert.write import Progress, Report, execute
+
+__all__ = ["Plan", "Report", "convert", "is_source", "plan", "weights"]
+
+
+def plan(source: str | Path, recipe: str = "4bit") -> Plan:
+    """What converting the checkpoint `source` (folder or hub id) would do; reads headers only.
+
+    Raises:
+        CheckpointError: files or tensors are missing, damaged, unknown or of the wrong shape.
+        ConfigError: unknown architecture, configuration or recipe.
+    """
+    return make_plan(open_source(locate(source)), recipe)
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    recipe: str = "4bit",
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Convert the checkpoint `source` (folder or hub id) to an MLX one in the folder `target`.
+
+    `progress` is called with bytes written and bytes in total. The target appears when it is
+    complete; `overwrite` replaces an earlier conversion, never anything else.
+
+    Raises:
+        CheckpointError: as `plan`, or the target is in use, or the disk too small.
+        ConfigError: as `plan`.
+    """
+    return execute(plan(source, recipe), Path(target), overwrite=overwrite, progress=progress)
+
+
+def weights(source: str | Path, dtype: mx.Dtype | str) -> Iterator[tuple[str, mx.array]]:
+    """Every parameter under its MLX name, unquantized, in `dtype`; FP8 multiplied in float32.
+
+    Raises:
+        CheckpointError: as `plan`.
+        ConfigError: unknown architecture or configuration.
+    """
+    kind: mx.Dtype = getattr(mx, dtype) if isinstance(dtype, str) else dtype
+    steps, _ = make_steps(open_source(locate(source)))
+    for step in steps:
+        slices: list[list[mx.array]] = [[] for _ in step.targets]
+        for target, value in step.op.slices([tensor.read for tensor in step.sources]):
+            slices[target].append(value.astype(kind))
+        for (name, _), parts in zip(step.targets, slices, strict=True):
+            yield name, parts[0] if len(parts) == 1 else mx.concatenate(parts)

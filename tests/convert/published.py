@@ -1,0 +1,94 @@
+"""Parameter counts that others published, to hold ours against.
+
+`name` is the publisher's round figure. `stored` is an exact count of what the repository stores,
+where one is public: the total that the Hugging Face API gives for its safetensors files (FP8 scale
+tensors counted), or half the `total_size` in bytes of a BF16 checkpoint's index.
+"""
+
+from typing import NamedTuple
+
+
+class Published(NamedTuple):
+    """A round figure such as "6.7B", the exact stored count if known, and why they differ."""
+
+    name: str
+    stored: int | None = None
+    how: str = ""
+    note: str = ""
+
+
+API = "HF API, safetensors total"
+INDEX = "index total_size / 2"
+LISTED = "parameter count in public listings"
+
+FP8_TOTAL = 684_531_386_000  # BF16 3,918,786,560 + F8_E4M3 680,571,043,840 + F32 41,555,600
+V3 = Published("671B", FP8_TOTAL, API, "stored: with MTP (13.5B) and FP8 scales (0.04B)")
+LLM_7B = Published("7B", 6_910_365_696, LISTED, "rounded name")
+CODER_6P7B = Published("6.7B", 6_740_512_768, LISTED, "rounded name")
+CODER_1P3B = Published("1.3B", 1_346_471_936, LISTED, "rounded name")
+CODER_33B = Published("33B", note="rounded name")
+LLM_67B = Published("67B", 134_850_002_944 // 2, INDEX, "rounded name")
+MOE_16B = Published("16.4B", 16_375_728_128, LISTED)
+V2 = Published("236B", 235_741_434_880, LISTED)
+V2_LITE = Published("15.7B", 31_412_968_448 // 2, INDEX)
+CODER_V2_LITE = Published("16B", 31_412_968_448 // 2, INDEX, "V2-Lite's 15.7B, rounded up")
+
+PUBLISHED = {
+    "deepseek-coder-1.3b-base": CODER_1P3B,
+    "deepseek-coder-1.3b-instruct": CODER_1P3B,
+    "deepseek-coder-5.7bmqa-base": Published("5.7B"),
+    "deepseek-coder-6.7b-base": CODER_6P7B,
+    "deepseek-coder-6.7b-instruct": CODER_6P7B,
+    "deepseek-coder-33b-base": CODER_33B,
+    "deepseek-coder-33b-instruct": CODER_33B,
+    "deepseek-coder-7b-base-v1.5": LLM_7B,
+    "deepseek-coder-7b-instruct-v1.5": LLM_7B,
+    "deepseek-llm-7b-base": LLM_7B,
+    "deepseek-llm-7b-chat": LLM_7B,
+    "deepseek-llm-67b-base": LLM_67B,
+    "deepseek-llm-67b-chat": LLM_67B,
+    "deepseek-math-7b-base": LLM_7B,
+    "deepseek-math-7b-instruct": LLM_7B,
+    "deepseek-math-7b-rl": LLM_7B,
+    "deepseek-moe-16b-base": MOE_16B,
+    "deepseek-moe-16b-chat": MOE_16B,
+    "ESFT-vanilla-lite": V2_LITE,
+    "DeepSeek-V2": V2,
+    "DeepSeek-V2-Chat": V2,
+    "DeepSeek-V2-Chat-0628": V2,
+    "DeepSeek-V2.5": V2,
+    "DeepSeek-V2.5-1210": V2,
+    "DeepSeek-V2-Lite": V2_LITE,
+    "DeepSeek-V2-Lite-Chat": V2_LITE,
+    "DeepSeek-Coder-V2-Base": V2,
+    "DeepSeek-Coder-V2-Instruct": V2,
+    "DeepSeek-Coder-V2-Instruct-0724": V2,
+    "DeepSeek-Coder-V2-Lite-Base": CODER_V2_LITE,
+    "DeepSeek-Coder-V2-Lite-Instruct": CODER_V2_LITE,
+    "DeepSeek-Prover-V1": LLM_7B,
+    "DeepSeek-Prover-V1.5-Base": LLM_7B,
+    "DeepSeek-Prover-V1.5-SFT": LLM_7B,
+    "DeepSeek-Prover-V1.5-RL": LLM_7B,
+    "DeepSeek-Prover-V2-7B": LLM_7B,
+    "DeepSeek-Prover-V2-671B": V3,
+    "DeepSeek-V3-Base": V3,
+    "DeepSeek-V3": V3,
+    "DeepSeek-V3-0324": V3,
+    "DeepSeek-V3.1-Base": V3,
+    "DeepSeek-V3.1": V3,
+    "DeepSeek-V3.1-Terminus": V3,
+    "DeepSeek-R1-Zero": V3,
+    "DeepSeek-R1": V3,
+    "DeepSeek-R1-0528": V3,
+    "DeepSeek-R1-0528-Qwen3-8B": Published("8.2B", 8_190_735_360, API),
+    "DeepSeek-R1-Distill-Qwen-1.5B": Published(
+        "1.54B", 3_554_176_000 // 2, INDEX, "Qwen2.5-1.5B ties its head (0.23B), the distill not"
+    ),
+    "DeepSeek-R1-Distill-Qwen-7B": Published("7.61B", 7_615_616_512, LISTED),
+    "DeepSeek-R1-Distill-Qwen-14B": Published("14.7B", 14_770_033_664, LISTED),
+    "DeepSeek-R1-Distill-Qwen-32B": Published(
+        "32.5B", 65_527_752_704 // 2, INDEX, "Qwen's card says 32.5B, its own files hold 32.76B"
+    ),
+    "DeepSeek-R1-Distill-Llama-8B": Published("8.03B", 8_030_261_248, API),
+    "DeepSeek-R1-Distill-Llama-70B": Published("70.6B", 70_553_706_496, API),
+}

@@ -1,0 +1,74 @@
+"""`mlx-deepseek convert` prints plans and reports for people and for programs."""
+
+import argparse
+import json
+import subprocess
+import sys
+
+import pytest
+
+from mlx_deepseek.errors import CheckpointError
+from mlx_deepseek_convert import command, plan
+
+
+def run(*arguments: object) -> int:
+    parser = argparse.ArgumentParser()
+    command.register(parser.add_subparsers())
+    args = parser.parse_args(["convert", *map(str, arguments)])
+    return args.func(args)
+
+
+def test_dry_run_writes_nothing(goldens_root, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    source = goldens_root / "deepseek_v3_fp8"
+    assert run(source, "--dry-run") == 0
+    output = capsys.readouterr().out
+    assert "169 tensors" in output
+    assert "4-bit affine, groups of 64" in output
+    assert "mtp.safetensors" in output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dry_run_as_json_is_the_plan(goldens_root, capsys):
+    source = goldens_root / "deepseek_v3_fp8"
+    assert run(source, "--recipe", "mxfp4", "--dry-run", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    planned = plan(source, "mxfp4")
+    assert summary["bytes_out"] == planned.bytes_out
+    assert summary["parameters"] == planned.parameters
+    assert sum(summary["groups"].values()) == planned.parameters
+    assert sum(file["bytes"] for file in summary["files"]) == planned.bytes_out
+
+
+def test_converting_to_the_default_target(goldens_root, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(goldens_root / "deepseek_v3", "--recipe", "8bit", "--json") == 0
+    captured = capsys.readouterr()
+    report = json.loads(captured.out)
+    assert captured.err == ""  # no progress bar without a terminal
+    assert report["target"] == str(tmp_path / "deepseek_v3-8bit")
+    written = sum(path.stat().st_size for path in tmp_path.glob("deepseek_v3-8bit/*.safetensors"))
+    assert report["bytes_out"] <= written
+    with pytest.raises(CheckpointError, match="exists already"):
+        run(goldens_root / "deepseek_v3", "--recipe", "8bit")
+    assert run(goldens_root / "deepseek_v3", "--recipe", "8bit", "--overwrite") == 0
+    assert "8-bit affine" in capsys.readouterr().out
+
+
+def test_usage_errors(capsys):
+    with pytest.raises(SystemExit) as raised:
+        run("source", "--recipe", "5bit")
+    assert raised.value.code == 2
+    assert "4bit" in capsys.readouterr().err
+
+
+def test_neither_folder_nor_hub_id():
+    with pytest.raises(CheckpointError, match="no such folder"):
+        run("/nowhere/at/all")
+
+
+def test_registering_is_quick():
+    """The command line registers every command; mlx-lm, a second to import, may not come along."""
+    code = "import mlx_deepseek_convert.command, sys; print('mlx_lm' in sys.modules)"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert answer.stdout.strip() == "False", answer.stderr
