@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from mlx_deepseek.errors import CheckpointError
 
-# Longer headers are refused by the safetensors library too; V3's largest has 0.1 MB.
+# The safetensors library refuses longer headers too.
 HEADER_LIMIT_BYTES = 100_000_000
 
 ITEM_BYTES = {

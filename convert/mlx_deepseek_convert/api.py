@@ -14,7 +14,7 @@ __all__ = ["Plan", "Report", "convert", "is_source", "plan", "weights"]
 
 
 def plan(source: str | Path, recipe: str = "4bit") -> Plan:
-    """What converting the checkpoint `source` (folder or hub id) would do; reads headers only.
+    """What converting `source` (folder, hub id or "nano") would do; reads headers only.
 
     Raises:
         CheckpointError: files or tensors are missing, damaged, unknown or of the wrong shape.
@@ -31,7 +31,7 @@ def convert(
     overwrite: bool = False,
     progress: Progress | None = None,
 ) -> Report:
-    """Convert the checkpoint `source` (folder or hub id) to an MLX one in the folder `target`.
+    """Convert `source` (folder, hub id or "nano") to an MLX checkpoint in the folder `target`.
 
     `progress` is called with bytes written and bytes in total. The target appears when it is
     complete; `overwrite` replaces an earlier conversion, never anything else.

@@ -9,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from mlx_deepseek.progress import Progress
 from mlx_deepseek_convert.recipes import RECIPES
 
 
@@ -22,7 +23,7 @@ def register(subparsers: Any) -> None:
         epilog=f"recipes:\n{recipes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source", metavar="SOURCE", help="checkpoint folder or hub id")
+    parser.add_argument("source", metavar="SOURCE", help='checkpoint folder, hub id or "nano"')
     parser.add_argument(
         "target", metavar="TARGET", nargs="?", help="new folder (default: SOURCE's name-RECIPE)"
     )
@@ -36,27 +37,36 @@ def register(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Plan, and unless --dry-run convert; DeepSeekError is the caller's to print."""
     from mlx_deepseek_convert import plan
+    from mlx_deepseek_convert.detect import locate
     from mlx_deepseek_convert.write import as_json, execute
 
-    planned = plan(args.source, args.recipe)
-    name = str(args.source).rstrip("/").split("/")[-1]
-    target = Path(args.target or f"{Path(name).absolute().name}-{args.recipe}")
-    if args.dry_run:
-        summary = {**planned.summary(), "target": str(target)}
-        print(json.dumps(summary, indent=2) if args.json else _plan_text(summary))  # noqa: T201
-        return 0
-    with _progress_bar(f"{name} -> {args.recipe}") as progress:
-        report = execute(planned, target, overwrite=args.overwrite, progress=progress)
-    text = json.dumps(as_json(report), indent=2) if args.json else _report_text(asdict(report))
-    print(text)  # noqa: T201
+    name = Path(str(args.source).rstrip("/").split("/")[-1]).absolute().name
+    target = Path(args.target or f"{name}-{args.recipe}")
+    with _progress_bar() as report_progress:
+        planned = plan(locate(args.source, report_progress), args.recipe)
+        if args.dry_run:
+            summary = {**planned.summary(), "target": str(target)}
+            _say(json.dumps(summary, indent=2) if args.json else _plan_text(summary))
+            return 0
+        report = execute(
+            planned,
+            target,
+            overwrite=args.overwrite,
+            progress=lambda done, total: report_progress("convert", done, total),
+        )
+    _say(json.dumps(as_json(report), indent=2) if args.json else _report_text(asdict(report)))
     return 0
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
 @contextmanager
-def _progress_bar(title: str) -> Iterator[Any]:
-    """A function (bytes written, bytes in total) that draws a bar on stderr, if a terminal."""
+def _progress_bar() -> Iterator[Progress]:
+    """A function (stage, bytes done, bytes in total) that draws bars on stderr, if a terminal."""
     if not sys.stderr.isatty():
-        yield None
+        yield lambda stage, done, total: None
         return
     from rich import progress as rich_progress
     from rich.console import Console
@@ -68,9 +78,15 @@ def _progress_bar(title: str) -> Iterator[Any]:
         rich_progress.TransferSpeedColumn(),
         rich_progress.TimeRemainingColumn(),
     )
+    tasks: dict[str, rich_progress.TaskID] = {}
     with rich_progress.Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def report(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=None)
+            bar.update(tasks[stage], completed=done, total=total or None)
+
+        yield report
 
 
 def _plan_text(plan: dict[str, Any]) -> str:

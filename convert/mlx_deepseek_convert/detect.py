@@ -1,12 +1,9 @@
 """Tell Hugging Face checkpoints from MLX ones, and find them on disk or on the hub."""
 
-import re
 from pathlib import Path
 
-from mlx_deepseek.errors import CheckpointError
+from mlx_deepseek.progress import Progress
 from mlx_deepseek_convert.source import is_mlx_layout, open_source, read_config
-
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def is_source(folder: str | Path) -> bool:
@@ -25,20 +22,15 @@ def is_source(folder: str | Path) -> bool:
     return source.metadata.get("format") != "mlx" and not is_mlx_layout(source)
 
 
-def locate(source: str | Path) -> Path:
-    """The folder of a checkpoint; a hub id is downloaded first.
+def locate(source: str | Path, progress: Progress | None = None) -> Path:
+    """The folder of a checkpoint, given as folder, hub id (downloaded first) or "nano".
 
     Raises:
-        CheckpointError: neither a folder nor a hub id.
+        DeepSeekError: nothing has that name, or the download fails.
     """
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder
-    if isinstance(source, str) and HUB_ID.fullmatch(source):
-        from mlx_deepseek import hub  # brings huggingface_hub, slow to import
+    from mlx_deepseek import sources  # brings huggingface_hub, slow to import
 
-        return hub.fetch(source)
-    raise CheckpointError(
-        f"{source}: no such folder. Expected a checkpoint's folder or a hub id like "
-        "'deepseek-ai/DeepSeek-V2-Lite-Chat'."
-    )
+    return sources.locate(source, progress=progress).folder

@@ -9,9 +9,9 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from mlx_deepseek.tensor_file import ITEM_BYTES
 from mlx_deepseek_convert.ops import Shape
 from mlx_deepseek_convert.recipes import Setting
-from mlx_deepseek_convert.tensor_file import ITEM_BYTES
 
 DTYPES = {"BF16": mx.bfloat16, "F16": mx.float16, "F32": mx.float32}
 UNSIGNED = {1: mx.uint8, 2: mx.uint16, 4: mx.uint32}

@@ -11,8 +11,8 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_deepseek.errors import CheckpointError, ConfigError
+from mlx_deepseek.tensor_file import TensorInfo, read_header
 from mlx_deepseek_convert import fp8
-from mlx_deepseek_convert.tensor_file import TensorInfo, read_header
 
 INDEX = "model.safetensors.index.json"
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")

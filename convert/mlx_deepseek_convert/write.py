@@ -14,11 +14,11 @@ from typing import BinaryIO
 import mlx.core as mx
 
 from mlx_deepseek.errors import CheckpointError
+from mlx_deepseek.tensor_file import build_header
 from mlx_deepseek_convert.card import model_card, origin
 from mlx_deepseek_convert.outputs import Output, to_bytes
 from mlx_deepseek_convert.planner import MTP_FILE, Job, Plan
 from mlx_deepseek_convert.source import INDEX
-from mlx_deepseek_convert.tensor_file import build_header
 
 Progress = Callable[[int, int], None]  # bytes written so far, bytes in total
 

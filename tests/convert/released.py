@@ -7,8 +7,8 @@ a name forgotten in a map cannot be forgotten here by the same line of code.
 from collections.abc import Iterator
 from pathlib import Path
 
+from mlx_deepseek.tensor_file import ITEM_BYTES, TensorInfo
 from mlx_deepseek_convert.source import Source, pair_scales
-from mlx_deepseek_convert.tensor_file import ITEM_BYTES, TensorInfo
 
 FP8_BLOCK = 128
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from mlx_deepseek.errors import CheckpointError
+from mlx_deepseek.errors import CheckpointError, DeepSeekError
 from mlx_deepseek_convert import command, plan
 
 
@@ -63,8 +63,14 @@ def test_usage_errors(capsys):
 
 
 def test_neither_folder_nor_hub_id():
-    with pytest.raises(CheckpointError, match="no such folder"):
+    with pytest.raises(DeepSeekError, match="no such folder"):
         run("/nowhere/at/all")
+
+
+def test_nano_is_a_checkpoint_like_any_other(tmp_path, capsys):
+    assert run("nano", tmp_path / "nano", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["parameters"] > 100_000
+    assert (tmp_path / "nano" / "tokenizer.json").is_file()
 
 
 def test_registering_is_quick():

@@ -7,8 +7,8 @@ from pathlib import Path
 import mlx.core as mx
 import pytest
 
+from mlx_deepseek.tensor_file import build_header
 from mlx_deepseek_convert import convert
-from mlx_deepseek_convert.tensor_file import build_header
 from tests.convert.released import released_tensors
 
 EXPERT_BYTES = 2 << 20

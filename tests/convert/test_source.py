@@ -8,10 +8,10 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_deepseek.errors import CheckpointError, ConfigError
+from mlx_deepseek.errors import CheckpointError, ConfigError, DeepSeekError
+from mlx_deepseek.tensor_file import build_header, read_header
 from mlx_deepseek_convert import convert, is_source, plan
 from mlx_deepseek_convert.source import INDEX, open_source
-from mlx_deepseek_convert.tensor_file import build_header, read_header
 from mlx_deepseek_convert.write import execute
 
 NORM = "model.norm.weight"
@@ -181,7 +181,7 @@ def test_no_weights(single):
 def test_no_folder_and_no_config(single):
     (single / "config.json").unlink()
     refused(single, "config.json", error=ConfigError)
-    refused(single / "nowhere", "no such folder")
+    refused(single / "nowhere", "no such folder", error=DeepSeekError)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"model_type": "gpt2"}'])

@@ -12,11 +12,11 @@ from mlx.utils import tree_flatten
 
 from mlx_deepseek import models
 from mlx_deepseek.errors import CheckpointError
+from mlx_deepseek.tensor_file import read_header
 from mlx_deepseek_convert import RECIPES, convert, plan, weights
 from mlx_deepseek_convert.planner import make_plan
 from mlx_deepseek_convert.recipes import Setting
 from mlx_deepseek_convert.source import open_source
-from mlx_deepseek_convert.tensor_file import read_header
 from mlx_deepseek_convert.write import execute
 
 CASES = ["deepseek_moe_16b", "deepseek_v2", "deepseek_v3", "deepseek_v3_fp8", "r1_distill_qwen"]
