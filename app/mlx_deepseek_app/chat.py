@@ -47,7 +47,6 @@ class Replies:
         job = host.stream(owner, reply)
         self._newest[owner] = job
         known = model.facts(host.engine)
-        first_s = 0.0
         try:
             yield self._page(conversation, known, self._waiting(job), busy=True)
             while True:
@@ -56,8 +55,7 @@ class Replies:
                     return
                 chunks = job.take()
                 if chunks:
-                    first_s = first_s or time.monotonic()
-                    conversation = conversation.write(chunks, time.monotonic() - first_s)
+                    conversation = conversation.write(chunks)
                 if finished:
                     break
                 if chunks or not job.started:

@@ -6,6 +6,7 @@ Every tab shares the model. Work is done on threads of the host; the page polls 
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
 from typing import Any
 
@@ -27,6 +28,7 @@ class Job:
         self.owner = owner
         self.run = run
         self.started = False
+        self.began_s = 0.0
         self.finished = False
         self.error = ""
         self.state: tuple[Any, ...] = ()  # a load's progress, for any number of watchers
@@ -43,11 +45,11 @@ class Job:
         self._cancel.set()
 
     def put(self, item: Any) -> None:
-        """Called by the worker."""
-        self._out.put(item)
+        """Called by the worker; stamped with the seconds since the work began."""
+        self._out.put((time.monotonic() - self.began_s, item))
 
-    def take(self) -> list[Any]:
-        """What is new, oldest first; never waits."""
+    def take(self) -> list[tuple[float, Any]]:
+        """What is new with its times, oldest first; never waits."""
         items = []
         while not self._out.empty():
             items.append(self._out.get())
@@ -88,6 +90,7 @@ class Lane:
                 job = self._jobs[0]
             try:
                 if not job.cancelled:
+                    job.began_s = time.monotonic()
                     job.started = True
                     job.run(job)
             except Cancelled:

@@ -29,10 +29,12 @@
   });
 
   const $ = (selector) => document.querySelector(selector);
+  const isOpen = () => $("#body")?.hasAttribute("data-settings") ?? false;
   const settingsOpen = (open) => {
-    document.body.classList.toggle("settings-open", open);
+    // an attribute: the framework rewrites classes
+    $("#body")?.toggleAttribute("data-settings", open);
     $("#settings-button")?.setAttribute("aria-expanded", String(open));
-    if (open) $("#settings input, #settings textarea")?.focus({ preventScroll: true });
+    if (open) $("#settings-close")?.focus({ preventScroll: true });
   };
 
   const name = (selector, label) => {
@@ -56,10 +58,21 @@
     if (label && /&#\d+;|\u2060/.test(label)) part.setAttribute("aria-label", decode(label));
   };
 
+  // the chat follows by itself only when it is at its end; a new message always is
+  const toEnd = () => {
+    for (const wait of [100, 400]) {
+      setTimeout(() => {
+        const log = $("#chat [role=log]");
+        log?.scrollTo({ top: log.scrollHeight });
+      }, wait);
+    }
+  };
+
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("button");
     if (!button) return;
-    if (button.id === "settings-button") settingsOpen(!document.body.classList.contains("settings-open"));
+    if (button.id === "send-button") toEnd();
+    if (button.id === "settings-button") settingsOpen(!isOpen());
     if (button.id === "settings-close") { settingsOpen(false); $("#settings-button")?.focus(); }
     if (button.id === "theme-button") {
       choice = dark() ? "light" : "dark";
@@ -69,10 +82,11 @@
   });
   document.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
+    if (event.key === "Enter" && !event.shiftKey && event.target.closest?.("#prompt")) toEnd();
     if (event.key === "Escape") {
       const stop = $("#stop-button");
       if (stop && stop.offsetParent) stop.click();
-      else if (document.body.classList.contains("settings-open")) $("#settings-close")?.click();
+      else if (isOpen()) $("#settings-close")?.click();
     } else if (event.key === "/" && !event.target.closest?.("input, textarea, [contenteditable]")) {
       event.preventDefault();
       $("#prompt textarea")?.focus();

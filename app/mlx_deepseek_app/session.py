@@ -81,10 +81,10 @@ class Conversation:
 
     # -- what the model does -----------------------------------------------------------------
 
-    def write(self, chunks: Iterable[Any], elapsed_s: float) -> "Conversation":
-        """Append the engine's chunks to the last reply, `elapsed_s` after its first token."""
+    def write(self, chunks: Iterable[tuple[float, Any]]) -> "Conversation":
+        """Append the engine's chunks to the last reply; each with its second of the reply."""
         reply = self.turns[-1]
-        for chunk in chunks:
+        for elapsed_s, chunk in chunks:
             text = reply.text + (chunk.text or "")
             reasoning = reply.reasoning + (chunk.reasoning or "")
             # thinking lasts until the first visible character of the answer

@@ -1,8 +1,11 @@
 """Which models the picker offers: nano, models in the Hugging Face cache, converted folders."""
 
 import json
-import os
+import re
 from pathlib import Path
+
+from mlx_deepseek.converted import cache_folder
+from mlx_deepseek.errors import DeepSeekError
 
 MODEL_TYPES = ("deepseek", "deepseek_v2", "deepseek_v3")
 
@@ -12,8 +15,11 @@ def choices(current: str = "") -> list[tuple[str, str]]:
     found: dict[str, str] = {"nano": "nano (built in, offline)"}
     for repo in cached_repos(_hub_cache()):
         found.setdefault(repo, f"{repo} (downloaded)")
-    for folder in folders(_converted_cache()):
-        found.setdefault(str(folder), f"{folder.name} (converted)")
+    for folder in _converted():
+        name, _, fingerprint = folder.name.rpartition("-")
+        label = name if re.fullmatch(r"[0-9a-f]{8,}", fingerprint) else folder.name
+        if not label.startswith("nano-"):  # made from the built-in checkpoint
+            found.setdefault(str(folder), f"{label.replace('--', '/')} (converted)")
     if current:
         found.setdefault(current, current)
     return [(label, source) for source, label in found.items()]
@@ -51,5 +57,8 @@ def _hub_cache() -> Path:
     return Path(HF_HUB_CACHE)
 
 
-def _converted_cache() -> Path:
-    return Path(os.environ.get("MLX_DEEPSEEK_CACHE", "~/.cache/mlx-deepseek")).expanduser()
+def _converted() -> list[Path]:
+    try:
+        return folders(cache_folder())
+    except DeepSeekError:  # unusable: loading will say so when it matters
+        return []

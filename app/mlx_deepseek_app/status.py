@@ -27,7 +27,7 @@ def meter(conversation: Conversation, known: ModelFacts, note: str = "") -> str:
         used = usage.prompt_tokens + made
         if usage.generation_tps:
             parts.append(f"<span>{_rate(usage.generation_tps)} tokens/s</span>")
-        parts.append(f"<span>{made:,} new tokens</span>")
+        parts.append(f'<span class="made">{made:,} new tokens</span>')
         parts.append(_bar(used, known.window))
     elif known.window and not note:
         parts.append(_bar(0, known.window))

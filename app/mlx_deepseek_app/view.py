@@ -29,11 +29,15 @@ FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
 
 def theme() -> Base:
     """Neutral, with the machine's own fonts: nothing is fetched."""
-    return Base(
+    plain = Base(
         primary_hue="indigo",
         neutral_hue="zinc",
         font=SANS,  # type: ignore[arg-type]
         font_mono=MONO,  # type: ignore[arg-type]
+    )
+    return plain.set(  # the default grey is too pale to read
+        body_text_color_subdued="*neutral_500",
+        body_text_color_subdued_dark="*neutral_400",
     )
 
 
@@ -101,7 +105,7 @@ class View:
                 label="Message",
                 show_label=False,
                 container=False,
-                placeholder="Ask anything. Enter sends, Shift+Enter starts a new line.",
+                placeholder="Ask anything",
                 lines=1,
                 max_lines=8,
                 autofocus=True,
