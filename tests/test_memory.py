@@ -6,6 +6,7 @@ import pytest
 
 from mlx_deepseek import catalog, memory, models
 from mlx_deepseek.errors import MemoryLimitError
+from mlx_deepseek_convert.recipes import RECIPES
 
 
 def released(name: str):
@@ -99,6 +100,20 @@ def test_fit_is_the_longest_context():
     assert fit.weights_bytes + fit.cache_bytes <= fit.usable_bytes < 700 + 18 * 10
     assert memory.fits(700, 10, machine_bytes=1000, context=5).context == 5
     assert not memory.fits(900, 10, machine_bytes=1000, context=5).fits
+
+
+@pytest.mark.parametrize("name", ["DeepSeek-V2-Lite", "DeepSeek-V2", "DeepSeek-V3"])
+def test_estimate_follows_the_recipe(name):
+    recipe, bits = RECIPES["4bit"], 0.0
+    model = released(name)[2]
+    for path, module in model.named_modules():
+        numbers, _ = memory.parameters(module)
+        if numbers and not path.startswith("mtp"):
+            setting = recipe.setting(path, module["weight"].shape, routed=True)
+            overhead = setting.overhead_bits / setting.group_size if setting else 0
+            bits += numbers * (setting.bits + overhead if setting else 16)
+    estimate = memory.estimate_bytes(memory.count(model).total)
+    assert estimate == pytest.approx(bits / 8, rel=0.055)
 
 
 def test_weights_that_do_not_fit_are_refused(goldens_root, monkeypatch):
