@@ -35,4 +35,17 @@ def build(config: Json, layout: str | None = None) -> nn.Module:
             f"config.json has model_type {name!r}; this version knows "
             f"{', '.join(ARCHITECTURES)}. Update mlx-deepseek, or choose another checkpoint."
         )
-    return ARCHITECTURES[name](config, layout)
+    try:
+        return ARCHITECTURES[name](config, layout)
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise ConfigError(
+            f"config.json of model type {name!r} has a value of the wrong kind or size: {error}. "
+            "Take config.json from the original repository."
+        ) from error

@@ -1,0 +1,63 @@
+"""Whatever config.json, a header or an index says: a plan, or an error made for people."""
+
+import json
+import random
+import shutil
+from dataclasses import replace
+
+import pytest
+
+from mlx_deepseek.errors import CheckpointError, ConfigError
+from mlx_deepseek_convert import plan
+from mlx_deepseek_convert.planner import make_plan
+from mlx_deepseek_convert.source import INDEX, open_source
+
+NONSENSE = (None, -1, 0, "x", [], {}, 1.5)
+
+
+@pytest.mark.parametrize(
+    "case", ["deepseek_v3_fp8", "deepseek_moe_16b", "r1_0528_qwen3", "deepseek_llm_7b"]
+)
+@pytest.mark.filterwarnings("ignore:.*encountered in power")
+def test_nonsense_in_the_config(goldens_root, case):
+    source = open_source(goldens_root / case)
+    refused = 0
+    for key in source.config:
+        for value in NONSENSE:
+            try:
+                make_plan(replace(source, config={**source.config, key: value}))
+            except (CheckpointError, ConfigError):
+                refused += 1
+    assert refused > 50
+
+
+@pytest.mark.parametrize("name", ["model-00001-of-00002.safetensors", INDEX])
+def test_garbled_headers_and_indexes(goldens_root, tmp_path, name):
+    """Single bytes replaced; many hit names, digits and brackets, some hit nothing that matters."""
+    folder = tmp_path / "source"
+    shutil.copytree(goldens_root / "deepseek_v3", folder)
+    original = (folder / name).read_bytes()
+    end = 8 + int.from_bytes(original[:8], "little") if name != INDEX else len(original)
+    draw = random.Random(11)
+    messages = []
+    for _ in range(120):
+        garbled = bytearray(original)
+        for _ in range(draw.randint(1, 3)):
+            garbled[draw.randrange(end)] = draw.choice(b'09afz"{}[],:-. \x00\xff')
+        (folder / name).write_bytes(garbled)
+        try:
+            plan(folder)
+        except (CheckpointError, ConfigError) as error:
+            messages.append(str(error))
+    assert len(messages) > 60
+    assert all(str(folder) in message for message in messages)
+
+
+def test_a_config_nested_beyond_reason(goldens_root, tmp_path):
+    folder = tmp_path / "source"
+    shutil.copytree(goldens_root / "deepseek_v3", folder)
+    config = json.loads((folder / "config.json").read_text())
+    text = json.dumps(config)[:-1] + ', "x": ' + "[" * 100_000 + "]" * 100_000 + "}"
+    (folder / "config.json").write_text(text)
+    with pytest.raises(ConfigError):
+        plan(folder)
