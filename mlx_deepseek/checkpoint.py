@@ -201,8 +201,7 @@ def finish(
     weights.clear()  # each file's values must not stay in memory twice
     model.eval()
     try:
-        # All arrays, constants too: an unevaluated one could not leave this thread.
-        mx.eval([value for module in model.modules() for value in arrays(module)])
+        evaluate(model)
     except RuntimeError as error:
         raise CheckpointError(f"{folder}: cannot be read ({error}). Download it again.") from error
     if mx.default_device().type == mx.DeviceType.cpu:
@@ -210,9 +209,10 @@ def finish(
     return model
 
 
-def arrays(module: nn.Module) -> list[mx.array]:
-    """A module's own arrays, without its children's."""
-    return [value for value in module.values() if isinstance(value, mx.array)]
+def evaluate(model: nn.Module) -> None:
+    """Compute all of a model's arrays, constants too: pending ones cannot leave their thread."""
+    values = [value for module in model.modules() for value in module.values()]
+    mx.eval([value for value in values if isinstance(value, mx.array)])
 
 
 def cast(name: str, value: mx.array, dtype: mx.Dtype | None) -> mx.array:

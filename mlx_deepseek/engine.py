@@ -10,6 +10,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from mlx_deepseek.cache import KeptCache
 from mlx_deepseek.chat import Chat
+from mlx_deepseek.checkpoint import evaluate
 from mlx_deepseek.completion import Chunk, Completion, FinishReason, Usage
 from mlx_deepseek.errors import CheckpointError, PromptError
 from mlx_deepseek.generate import Request, tokens
@@ -133,9 +134,7 @@ class Engine:
         """
         bos = self.tokenizer.bos_token or ""
         text = self.prompt_format.fim(prefix, suffix) if suffix else bos + prefix
-        return self.collect(
-            self._stream(self.encode(text), None, max_tokens, sampling, stop, None)
-        )
+        return self.collect(self._stream(self.encode(text), None, max_tokens, sampling, stop, None))
 
     def chat(self, system: str | None = None, **options: Any) -> Chat:
         """A conversation that keeps its own cache; options as in `stream`, for every turn."""
@@ -187,6 +186,7 @@ class Engine:
             sampling=self._recommended(sampling),
             stop_ids=frozenset(self.tokenizer.eos_token_ids),
         )
+        evaluate(self.model)  # the caller may have added adapters
         return self._worker.iterate(self._chunks(request, parser, stops, kept or self._kept))
 
     def _chunks(
@@ -197,7 +197,7 @@ class Engine:
             kept = KeptCache(self.model)
         kept.busy = True
         reader = Reader(self.tokenizer.detokenizer, parser, (*self.prompt_format.stop, *stops))
-        steps = tokens(self.model, request, kept, self._worker.stream)
+        steps = tokens(self.model, request, kept)
         usage = Usage()
         reason: FinishReason = "length"
         try:
@@ -237,6 +237,7 @@ class Engine:
 
     def _whole(self, function: Any, prompt: Prompt) -> mx.array:
         ids = self._ids(prompt)
+        evaluate(self.model)
 
         def compute() -> mx.array:
             out = function(mx.array(ids)[None])[0].astype(mx.float32)
@@ -253,5 +254,6 @@ class Engine:
             return self.encode((self.tokenizer.bos_token or "") + prompt)
         items: Any = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
         if not len(items) or isinstance(items[0], dict):
-            return self.prompt_format.render_ids(self.tokenizer, items, **options)
+            tokenizer: Any = self.tokenizer  # forwards to transformers' by name
+            return self.prompt_format.render_ids(tokenizer, items, **options)
         return list(items)

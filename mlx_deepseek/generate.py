@@ -7,7 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_lm.generate import generate_step
+from mlx_lm.generate import generate_step, wired_limit
 
 from mlx_deepseek.cache import KeptCache
 from mlx_deepseek.completion import Usage
@@ -69,18 +69,26 @@ class Stopwatch:
         )
 
 
-def tokens(
-    model: nn.Module, request: Request, kept: KeptCache, stream: mx.Stream
-) -> Iterator[Step]:
+def tokens(model: nn.Module, request: Request, kept: KeptCache) -> Iterator[Step]:
     """Generate until a stop token, which comes too, or `max_tokens`.
 
-    `kept` holds prompt and generated tokens whenever this is suspended, or closed.
+    Call it on one thread from beginning to end. Whenever this is suspended, or closed, `kept`
+    holds the prompt and the tokens so far.
     """
-    mx.reset_peak_memory()
-    cached = kept.prepare(request.ids)
-    watch = Stopwatch(len(request.ids), cached)
-    for _ in _read(model, request.ids[cached:-1], kept, stream):
-        yield Step(None, watch.usage())
+    stream = mx.default_stream(mx.default_device())  # this thread's
+    with wired_limit(model, [stream]):  # Metal: weights stay where the GPU reads them
+        mx.reset_peak_memory()
+        cached = kept.prepare(request.ids)
+        watch = Stopwatch(len(request.ids), cached)
+        for _ in _read(model, request.ids[cached:-1], kept):
+            yield Step(None, watch.usage())
+        yield from _write(model, request, kept, watch, stream)
+
+
+def _write(
+    model: nn.Module, request: Request, kept: KeptCache, watch: Stopwatch, stream: mx.Stream
+) -> Iterator[Step]:
+    """The tokens after the prompt, whose last one `kept` does not hold yet."""
     last = request.ids[-1]
     steps: Any = generate_step(
         mx.array([last]),
@@ -113,16 +121,13 @@ def _processors(request: Request) -> list[Any]:
     return [with_prompt(processor) for processor in request.sampling.processors()]
 
 
-def _read(
-    model: Any, ids: Sequence[int], kept: KeptCache, stream: mx.Stream
-) -> Iterator[None]:
+def _read(model: Any, ids: Sequence[int], kept: KeptCache) -> Iterator[None]:
     on_gpu = mx.default_device().type == mx.DeviceType.gpu
     piece = PIECE_GPU if on_gpu else PIECE_CPU
     for start in range(0, len(ids), piece):
         part = ids[start : start + piece]
-        with mx.stream(stream):
-            model(mx.array([part]), cache=kept.layers)
-            mx.eval([layer.state for layer in kept.layers])
+        model(mx.array([part]), cache=kept.layers)
+        mx.eval([layer.state for layer in kept.layers])
         kept.ids += part
         mx.clear_cache()
         yield

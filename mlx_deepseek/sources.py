@@ -38,7 +38,7 @@ def locate(
 
         return Located(nano.checkpoint_path(), NANO)
     path = Path(source).expanduser()
-    if path.is_dir():
+    if str(source) and path.is_dir():
         name = path.resolve().name
         repo = repo_of(path.absolute())
         return Located(path, repo or name, repo, catalog.find(repo or name))
