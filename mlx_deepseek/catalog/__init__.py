@@ -78,8 +78,11 @@ def find(name: str) -> Entry | None:
     return best
 
 
-# What converters append: bits, a mode, the word mlx, a data type.
-CONVERSION = r"(-(mlx|\d+bit|\d+b|q\d+|bf16|fp16|f16|float16|mxfp[48]|nvfp4|dwq|mixed|[\d.]+bpw))+"
+# What converters append: bits, a mode, the word mlx, a data type, a group size.
+CONVERSION = (
+    r"(-(mlx|hf|\d+bit|\d+b|q\d+(f\d+)?|bf16|fp16|fp32|fp8|f16|float16|mxfp[48]|nvfp4|dwq|awq"
+    r"|mixed|gs\d+|[\d.]+bpw))+"
+)
 
 
 def suggest(name: str, count: int = 3) -> list[str]:

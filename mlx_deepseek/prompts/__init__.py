@@ -7,13 +7,14 @@ from mlx_deepseek import catalog
 from mlx_deepseek.errors import PromptError
 from mlx_deepseek.prompts.chat import RoleChat
 from mlx_deepseek.prompts.coder import CoderInstruct
-from mlx_deepseek.prompts.format import Message, PromptFormat, encode
+from mlx_deepseek.prompts.format import PromptFormat
 from mlx_deepseek.prompts.markers import EOS, EOT, FIM_BEGIN, FIM_END, FIM_HOLE
+from mlx_deepseek.prompts.messages import Message, encode
 from mlx_deepseek.prompts.parser import Delta, OutputParser
 from mlx_deepseek.prompts.plain import Completion, PlainChat
 from mlx_deepseek.prompts.r1 import R1Zero
-from mlx_deepseek.prompts.template import shipped
-from mlx_deepseek.prompts.tools import DISTILLS, ToolCall
+from mlx_deepseek.prompts.template import shipped, template_source
+from mlx_deepseek.prompts.tools import DISTILLS, R1_0528, ToolCall
 from mlx_deepseek.prompts.v31 import V31Chat
 
 __all__ = [
@@ -45,8 +46,8 @@ FORMATS: Mapping[str, PromptFormat] = {
         RoleChat("v2_0628_chat", tools=None, after_system="\n\n"),
         RoleChat("v25_chat", fim_markers=FIM),
         RoleChat("v3_chat"),
-        RoleChat("v3_0324_chat"),
-        RoleChat("prover_v2"),
+        RoleChat("v3_0324_chat", user_ends_turn=True),
+        RoleChat("prover_v2", user_ends_turn=True),
         RoleChat("r1_chat", thinking="always", generation=R1_GENERATION, drops_reasoning=True),
         RoleChat(
             "r1_distill",
@@ -55,8 +56,16 @@ FORMATS: Mapping[str, PromptFormat] = {
             generation=R1_GENERATION,
             drops_reasoning=True,
         ),
-        RoleChat("r1_0528_chat", thinking="model", drops_reasoning=True),
-        RoleChat("r1_0528_qwen3", thinking="model", drops_reasoning=True),
+        *(
+            RoleChat(
+                name,
+                tools=R1_0528,
+                thinking="model",
+                drops_reasoning=True,
+                user_ends_turn=True,
+            )
+            for name in ("r1_0528_chat", "r1_0528_qwen3")
+        ),
         R1Zero("r1_zero"),
         V31Chat("v31_chat"),
         V31Chat("v31_terminus_chat"),
@@ -88,11 +97,15 @@ def for_checkpoint(
     template the checkpoint is a base model.
     """
     entry = catalog.find(repo) if repo else None
-    source = (tokenizer_config or {}).get("chat_template")
-    own = FORMATS.get(entry.prompt_format or "") if entry else None
-    if own is None:
-        own = FORMATS[recognise(source)] if isinstance(source, str) else FORMATS["completion"]
-    return shipped(own, tokenizer_config)
+    source = template_source(tokenizer_config)
+    known = entry.prompt_format if entry else None
+    if known is not None and known in FORMATS:
+        own = FORMATS[known]
+        if not own.supports_chat:
+            return own  # V3-Base and others ship their chat model's template
+    else:
+        own = FORMATS[recognise(source) if source else "completion"]
+    return shipped(own, source)
 
 
 def recognise(source: str) -> str:

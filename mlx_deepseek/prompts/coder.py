@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from mlx_deepseek.errors import PromptError
-from mlx_deepseek.prompts.format import Message, PromptFormat
+from mlx_deepseek.prompts.format import PromptFormat
 from mlx_deepseek.prompts.markers import BOS, EOT
+from mlx_deepseek.prompts.messages import Message
 
 SYSTEM = (
     "You are an AI programming assistant, utilizing the Deepseek Coder model, developed by "
@@ -40,6 +41,6 @@ class CoderInstruct(PromptFormat):
 def repository(files: Iterable[tuple[str, str]]) -> str:
     """Several files (path, content) in dependency order, as repository-level completion wants.
 
-    The last one may end in the middle: the model continues it.
+    The last one may end in the middle: the model continues it. Blank lines as in the README.
     """
-    return BOS + "\n".join(f"#{path}\n{content}" for path, content in files)
+    return BOS + "\n\n".join(f"#{path}\n{content}" for path, content in files)

@@ -2,25 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from mlx_deepseek.errors import PromptError
 from mlx_deepseek.prompts.markers import BOS, EOS
+from mlx_deepseek.prompts.messages import (
+    Message,
+    Tokenizer,
+    check,
+    check_tools,
+    control_tokens,
+    encode,
+    extend_system,
+    guard,
+    guarded,
+)
 from mlx_deepseek.prompts.parser import OutputParser
 from mlx_deepseek.prompts.tools import ToolMarkup
 
-Message = Mapping[str, Any]
-ROLES = ("system", "user", "assistant", "tool")
-
-# Put inside control tokens that users typed, so that they are encoded as plain text.
-GUARD = "\ue000"
-
-
-class Tokenizer(Protocol):
-    """What encoding needs of a tokenizer (transformers' or mlx-lm's wrapper)."""
-
-    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]: ...
-    def get_added_vocab(self) -> dict[str, int]: ...
+# DeepSeek-V2.5's model card; the API's JSON mode adds the same.
+JSON_INSTRUCTION = "## Response Format\n\nReply with JSON object ONLY."
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,21 @@ class PromptFormat:
         """Whether the format knows turns; base models continue text and nothing else."""
         return True
 
+    @property
+    def supports_thinking(self) -> bool:
+        """Whether answers may come with reasoning."""
+        return self.thinking != "never"
+
+    @property
+    def supports_tools(self) -> bool:
+        """Whether tools can be offered and called."""
+        return self.tools is not None
+
+    @property
+    def supports_system(self) -> bool:
+        """Whether a conversation may begin with a system message."""
+        return self.supports_chat
+
     def render(
         self,
         messages: Sequence[Message],
@@ -53,23 +69,40 @@ class PromptFormat:
     ) -> str:
         """The prompt of a conversation, BOS included.
 
+        Control tokens that users typed are as good as the format's own in it: encode untrusted
+        conversations with `render_ids`.
+
         Raises:
             PromptError: the format cannot express the messages.
         """
         messages = check(messages)
+        if self.tools is None and (tools or any(m.get("tool_calls") for m in messages)):
+            raise PromptError(
+                f"Prompt format {self.id!r} has no tool calls. Describe the tools in a "
+                "message, or use V3-0324, R1-0528, V3.1 or a later model."
+            )
         instructions = []
-        if tools:
-            if self.tools is None:
-                raise PromptError(
-                    f"Prompt format {self.id!r} has no tool calls. Describe the tools in a "
-                    "message, or use V3-0324, R1-0528, V3.1 or a later model."
-                )
+        if self.tools is not None and tools:
+            check_tools(tools)
             instructions.append(self.tools.describe(tools))
         if json_output:
             instructions.append(JSON_INSTRUCTION)
         if instructions:
             messages = extend_system(messages, instructions)
         return self.turns(messages, self.thinks(thinking), add_generation_prompt)
+
+    def render_ids(
+        self,
+        tokenizer: Tokenizer,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        **options: Any,
+    ) -> list[int]:
+        """Token numbers of `render`, with control tokens in messages and tools as plain text."""
+        controls = control_tokens(tokenizer)
+        messages = [guard(message, controls) for message in check(messages)]
+        return encode(tokenizer, self.render(messages, tools=guarded(tools, controls), **options))
 
     def turns(self, messages: Sequence[Message], thinking: bool, generate: bool) -> str:
         """Checked messages as text; each format's own part."""
@@ -94,6 +127,7 @@ class PromptFormat:
             reasoning=self.thinking != "never",
             opened=self.reasoning_open(thinking),
             tools=self.tools,
+            trim=self.supports_chat,
         )
 
     def fim(self, prefix: str, suffix: str) -> str:
@@ -110,93 +144,18 @@ class PromptFormat:
         begin, hole, end = self.fim_markers
         return f"{BOS}{begin}{prefix}{hole}{suffix}{end}"
 
-    def render_ids(self, tokenizer: Tokenizer, messages: Sequence[Message], **options) -> list[int]:
-        """Token numbers of `render`, with control tokens in message contents as plain text."""
-        controls = sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
-        guarded = [guard(message, controls) for message in messages]
-        return encode(tokenizer, self.render(guarded, **options))
+    def fim_ids(self, tokenizer: Tokenizer, prefix: str, suffix: str) -> list[int]:
+        """Token numbers of `fim`, with control tokens in the code as plain text.
 
-
-JSON_INSTRUCTION = "## Response Format\n\nReply with JSON object ONLY."
-
-
-def encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token numbers of a prompt that spells its own BOS; guards split tokens, and vanish."""
-    ids: list[int] = []
-    for piece in text.split(GUARD):
-        ids += tokenizer.encode(piece, add_special_tokens=False)
-    return ids
-
-
-def guard(message: Message, controls: Sequence[str]) -> dict[str, Any]:
-    """A copy of a message in whose content no control token can be recognised."""
-    message = dict(message)
-    for key in ("content", "reasoning_content"):
-        text = message.get(key)
-        if isinstance(text, str):
-            text = text.replace(GUARD, "")
-            if message.get("role") == "assistant":
-                # </think> separates reasoning in histories that clients send back in one piece.
-                spared = [c for c in controls if c not in ("<think>", "</think>")]
-            else:
-                spared = list(controls)
-            for control in spared:
-                if len(control) > 1:
-                    text = text.replace(control, control[:1] + GUARD + control[1:])
-            message[key] = text
-    return message
-
-
-def extend_system(messages: Sequence[Message], texts: Sequence[str]) -> list[Message]:
-    """Messages whose system prompt ends with `texts`, each after a blank line."""
-    first = messages[0] if messages and messages[0]["role"] == "system" else None
-    parts = [first["content"]] if first and first["content"] else []
-    system = {"role": "system", "content": "\n\n".join([*parts, *texts])}
-    return [system, *(messages[1:] if first else messages)]
-
-
-def check(messages: Sequence[Message]) -> list[Message]:
-    """Messages with string contents; "developer" counts as system, text parts are joined.
-
-    Raises:
-        PromptError: no messages, an unknown role, a picture, or a tool result without a call.
-    """
-    if isinstance(messages, str) or not messages:
-        raise PromptError(
-            'Expected a list of messages like {"role": "user", "content": "..."}; got '
-            f"{'a string' if messages else 'none'}."
-        )
-    checked: list[Message] = []
-    called = False
-    for number, message in enumerate(messages):
-        role = message.get("role")
-        role = "system" if role == "developer" else role
-        if role not in ROLES:
+        Raises:
+            PromptError: the model was not trained to fill holes, or its tokenizer lacks the tokens
+                (LLM V1 shares its format with Coder-V2, but not the vocabulary).
+        """
+        controls = control_tokens(tokenizer)
+        text = self.fim(guarded(prefix, controls), guarded(suffix, controls))
+        if not set(self.fim_markers or ()) <= set(controls):
             raise PromptError(
-                f"Message {number} has role {role!r}; expected one of {', '.join(ROLES)}."
+                "This checkpoint's tokenizer has no fill-in-the-middle tokens. Use a Coder V1 base "
+                "or Coder-V2 base model."
             )
-        if role == "tool" and not called:
-            raise PromptError(
-                f"Message {number} is a tool's result, but no assistant message before it has "
-                "tool_calls. Send the call with its result."
-            )
-        called = called or bool(message.get("tool_calls"))
-        checked.append({**message, "role": role, "content": _text(message, number)})
-    return checked
-
-
-def _text(message: Message, number: int) -> str:
-    content = message.get("content")
-    if content is None or isinstance(content, str):
-        if content is None and not message.get("tool_calls"):
-            raise PromptError(f"Message {number} has no content.")
-        return content or ""
-    parts = []
-    for part in content:
-        if part.get("type") != "text":
-            raise PromptError(
-                f"Message {number} has a part of type {part.get('type')!r}; this is a text model. "
-                "Send text only, or load a vision model."
-            )
-        parts.append(part["text"])
-    return "".join(parts)
+        return encode(tokenizer, text)

@@ -2,14 +2,7 @@
 
 from dataclasses import dataclass
 
-from mlx_deepseek.prompts.markers import (
-    CALL_CLOSE,
-    CALL_OPEN,
-    CALLS_CLOSE,
-    CALLS_OPEN,
-    THINK_CLOSE,
-    THINK_OPEN,
-)
+from mlx_deepseek.prompts.markers import CALLS_CLOSE, CALLS_OPEN, THINK_CLOSE, THINK_OPEN
 from mlx_deepseek.prompts.tools import ToolCall, ToolMarkup
 
 
@@ -32,18 +25,20 @@ class Delta:
 class OutputParser:
     """A state machine over markers; text that might begin one is held back until it is clear.
 
-    Nothing is lost: markup that turns out malformed comes out as text. Whitespace around the
-    reasoning and before the text is the format's and is left out.
+    Nothing is lost: markup that turns out malformed comes out where it stood, markers included.
+    With `trim`, whitespace around the reasoning and before the text is the format's, and left out.
     """
 
-    def __init__(self, *, reasoning: bool, opened: bool, tools: ToolMarkup | None):
+    def __init__(
+        self, *, reasoning: bool, opened: bool, tools: ToolMarkup | None, trim: bool = True
+    ):
         self._tools = tools
         self._thinks = reasoning
+        self._trim = trim
         self._state = "reasoning" if opened else "text"
         self._before_calls = self._state
         self._pending = ""
-        self._block = ""  # raw markup since CALLS_OPEN, for when it is malformed
-        self._found: list[ToolCall] = []
+        self._block = ""  # raw markup since CALLS_OPEN
         self._blanks = {"reasoning": "", "text": ""}  # held back: may be leading or trailing
         self._said = {"reasoning": False, "text": False}
 
@@ -54,8 +49,7 @@ class OutputParser:
         while True:
             marker, where = self._next_marker()
             if marker is None:
-                keep = self._held_back()
-                split = len(self._pending) - keep
+                split = len(self._pending) - self._held_back()
                 ready, self._pending = self._pending[:split], self._pending[split:]
                 return delta + self._emit(ready)
             before = self._pending[:where]
@@ -66,17 +60,11 @@ class OutputParser:
         """The output has ended; give what was held back."""
         rest, self._pending = self._pending, ""
         delta = self._emit(rest)
-        if self._state == "calls":
-            # Calls without their end marker are calls; a broken one is text.
-            calls, self._found = tuple(self._found), []
-            left, self._block = self._block, ""
-            self._state = self._before_calls
-            delta += Delta(tool_calls=calls) if not left else Delta(tool_calls=calls, text=left)
-        return delta
+        return delta + self._end_calls("") if self._state == "calls" else delta
 
     def _markers(self) -> tuple[str, ...]:
         if self._state == "calls":
-            return (CALL_CLOSE, CALLS_CLOSE)
+            return (CALLS_CLOSE,)
         calls = (CALLS_OPEN,) if self._tools else ()
         if self._state == "reasoning":
             return (THINK_CLOSE, *calls)
@@ -85,13 +73,14 @@ class OutputParser:
         return (*opening, *calls)
 
     def _next_marker(self) -> tuple[str | None, int]:
-        found = [(self._pending.find(m), m) for m in self._markers()]
-        found = [(where, marker) for where, marker in found if where >= 0]
-        if not found:
-            return None, -1
-        where, marker = min(found)
-        if marker == THINK_OPEN and self._pending[:where].strip():
-            return None, -1  # mentioned in the middle of text
+        """The first marker that means something where it stands."""
+        found = []
+        for marker in self._markers():
+            where = self._pending.find(marker)
+            # Text before <think> makes it a mention, as it would be had the text come alone.
+            if where >= 0 and (marker != THINK_OPEN or not self._pending[:where].strip()):
+                found.append((where, marker))
+        where, marker = min(found, default=(-1, None))
         return marker, where
 
     def _held_back(self) -> int:
@@ -108,38 +97,31 @@ class OutputParser:
         if self._state == "calls":
             self._block += content
             return Delta()
+        body = self._trimmed(content) if self._trim else content
+        return Delta(reasoning=body) if self._state == "reasoning" else Delta(text=body)
+
+    def _trimmed(self, content: str) -> str:
         said, blanks = self._said[self._state], self._blanks[self._state]
         content = blanks + content if said else content.lstrip()
         body = content.rstrip() if self._state == "reasoning" else content
         self._blanks[self._state] = content[len(body) :] if body or said else ""
         self._said[self._state] = said or bool(body)
-        return Delta(reasoning=body) if self._state == "reasoning" else Delta(text=body)
+        return body
 
     def _enter(self, marker: str) -> Delta:
-        if marker == THINK_OPEN:
-            self._state = "reasoning"
-        elif marker == THINK_CLOSE:
-            self._state = "text"
-        elif marker == CALLS_OPEN:
+        if marker == CALLS_CLOSE:
+            return self._end_calls(CALLS_CLOSE)
+        if marker == CALLS_OPEN:
             self._before_calls, self._state = self._state, "calls"
-        elif marker == CALL_CLOSE:
-            return self._close_call()
-        elif marker == CALLS_CLOSE:
-            return self._close_calls()
+        else:
+            self._state = "reasoning" if marker == THINK_OPEN else "text"
         return Delta()
 
-    def _close_call(self) -> Delta:
-        raw = self._block
-        self._block = ""
-        _, opened, body = raw.partition(CALL_OPEN)
-        call = self._tools.read(body) if opened and self._tools else None
-        if call is None:
-            return Delta(text=raw + CALL_CLOSE)
-        self._found.append(call)
-        return Delta()
-
-    def _close_calls(self) -> Delta:
-        left, self._block = self._block.strip(), ""
-        calls, self._found = tuple(self._found), []
+    def _end_calls(self, close: str) -> Delta:
+        """Leave the block; a missing end marker does not spoil the calls that are complete."""
+        block, self._block = self._block, ""
         self._state = self._before_calls
-        return Delta(text=left, tool_calls=calls)
+        assert self._tools is not None
+        calls, rest = self._tools.read_all(block)
+        left = rest if calls else CALLS_OPEN + block + close
+        return self._emit(left) + Delta(tool_calls=calls)

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlx_deepseek.errors import PromptError
-from mlx_deepseek.prompts.format import Message, PromptFormat
+from mlx_deepseek.prompts.format import PromptFormat
 from mlx_deepseek.prompts.markers import BOS
+from mlx_deepseek.prompts.messages import Message
 
 ZERO = (
     "A conversation between User and Assistant. The user asks a question, and the Assistant "

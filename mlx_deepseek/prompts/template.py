@@ -1,7 +1,9 @@
 """A chat template that a checkpoint ships, in place of our own rendering."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -10,8 +12,9 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mlx_deepseek.errors import PromptError
-from mlx_deepseek.prompts.format import Message, PromptFormat
+from mlx_deepseek.prompts.format import PromptFormat
 from mlx_deepseek.prompts.markers import BOS, EOS
+from mlx_deepseek.prompts.messages import Message
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,9 @@ class ShippedTemplate(PromptFormat):
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
         )
+        environment.filters["tojson"] = _json
         environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         try:
             return environment.from_string(self.source)
         except TemplateError as error:
@@ -55,7 +60,7 @@ class ShippedTemplate(PromptFormat):
                 bos_token=BOS,
                 eos_token=EOS,
             )
-        except (TemplateError, TypeError, KeyError) as error:
+        except Exception as error:  # a template is a program, and may fail in any way
             raise PromptError(
                 f"The checkpoint's chat template cannot render these messages: {error}."
             ) from error
@@ -66,12 +71,17 @@ class ShippedTemplate(PromptFormat):
         return text.rstrip().endswith("<think>")
 
 
-def shipped(own: PromptFormat, tokenizer_config: Mapping[str, Any] | None) -> PromptFormat:
-    """`own`, rendering with the chat template of `tokenizer_config` if it has one."""
+def template_source(tokenizer_config: Mapping[str, Any] | None) -> str | None:
+    """The chat template in a tokenizer_config.json, the default one of several."""
     source = (tokenizer_config or {}).get("chat_template")
-    if isinstance(source, list):  # several named ones
-        source = {entry["name"]: entry["template"] for entry in source}.get("default")
-    if not source:
+    if isinstance(source, list):
+        source = next((e.get("template") for e in source if e.get("name") == "default"), None)
+    return source if isinstance(source, str) and source else None
+
+
+def shipped(own: PromptFormat, source: str | None) -> PromptFormat:
+    """`own`, rendering with the chat template `source` if there is one."""
+    if source is None:
         return own
     return ShippedTemplate(
         id=own.id,
@@ -82,6 +92,11 @@ def shipped(own: PromptFormat, tokenizer_config: Mapping[str, Any] | None) -> Pr
         source=source,
         own=own,
     )
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    """transformers' tojson: jinja's own writes HTML escapes."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _refuse(message: str) -> None:

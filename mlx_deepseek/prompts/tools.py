@@ -30,13 +30,21 @@ class ToolCall:
 
 @dataclass(frozen=True)
 class ToolMarkup:
-    """`fenced`: calls carry a type and a ```json fence, results are grouped, `joint` between."""
+    """`fenced`: calls carry a type and a ```json fence, results are grouped, `joint` between.
+
+    `preamble`: how the tools are introduced, where that is not as in V2.5's model card.
+    """
 
     fenced: bool
     joint: str = "\n"
+    preamble: str = ""
 
     def describe(self, tools: Sequence[Tool]) -> str:
         """The tools as DeepSeek's model cards put them into the system prompt."""
+        if self.preamble:
+            return self.preamble + "".join(
+                f"\n```json\n{json.dumps(tool, ensure_ascii=False)}\n```\n" for tool in tools
+            )
         functions = [tool.get("function", tool) for tool in tools]
         return self._describe_fenced(functions) if self.fenced else self._describe_bare(functions)
 
@@ -52,18 +60,33 @@ class ToolMarkup:
             return OUTPUTS_OPEN + self.joint.join(rendered) + OUTPUTS_CLOSE
         return "".join(rendered)
 
-    def read(self, block: str) -> ToolCall | None:
+    def read_all(self, block: str) -> tuple[tuple[ToolCall, ...], str]:
+        """The well-formed calls of a block, and what else it says, malformed calls included."""
+        calls: list[ToolCall] = []
+        rest: list[str] = []
+        while block:
+            before, opened, block = block.partition(CALL_OPEN)
+            rest.append(before if before.strip() else "")
+            body, closed, block = block.partition(CALL_CLOSE)
+            call = self.read(body) if opened and closed else None
+            if call is not None:
+                calls.append(call)
+            else:
+                rest.append(opened + body + closed)
+        return tuple(calls), "".join(rest)
+
+    def read(self, body: str) -> ToolCall | None:
         """The call between CALL_OPEN and CALL_CLOSE; None when it is malformed."""
-        head, separator, body = block.partition(TOOL_SEPARATOR)
+        head, separator, body = body.partition(TOOL_SEPARATOR)
         if not separator:
             return None
         name, arguments = (head, body) if not self.fenced else _split_fence(body)
         name, arguments = name.strip(), arguments.strip()
         try:
-            json.loads(arguments)
-        except ValueError:
+            well_formed = isinstance(json.loads(arguments), dict)
+        except (ValueError, RecursionError):  # the latter from arguments nested thousands deep
             return None
-        return ToolCall(name, arguments) if name else None
+        return ToolCall(name, arguments) if name and well_formed else None
 
     def _call(self, call: Tool) -> str:
         function = call["function"]
@@ -80,8 +103,7 @@ class ToolMarkup:
             f"- `{f['name']}`:\n```json\n{json.dumps(f, ensure_ascii=False, indent=4)}\n```"
             for f in functions
         )
-        heading = "## Tools\n\n### Function\n\nYou have the following functions available:\n\n"
-        return heading + listed
+        return HEADING + listed
 
     def _describe_bare(self, functions: Sequence[Tool]) -> str:
         listed = "".join(
@@ -114,5 +136,15 @@ def _split_fence(body: str) -> tuple[str, str]:
     return name, rest.strip().removesuffix("```")
 
 
+HEADING = "## Tools\n\n### Function\n\nYou have the following functions available:\n\n"
+R1_0528_PREAMBLE = (
+    "You are a helpful assistant with tool calling capabilities. When a tool call is needed, you "
+    "MUST use the following format to issue the call:\n"
+    f"{CALLS_OPEN}{CALL_OPEN}function{TOOL_SEPARATOR}FUNCTION_NAME\n"
+    '```json\n{"param1": "value1", "param2": "value2"}\n```'
+    f"{CALL_CLOSE}{CALLS_CLOSE}\n\nMake sure the JSON is valid." + HEADING
+)
+
 FENCED, BARE = ToolMarkup(fenced=True), ToolMarkup(fenced=False)
 DISTILLS = ToolMarkup(fenced=True, joint="")  # their template joins results without a newline
+R1_0528 = ToolMarkup(fenced=True, preamble=R1_0528_PREAMBLE)

@@ -1,14 +1,17 @@
 """DeepSeek-V3.1 and Terminus: thinking and non-thinking in one model, bare tool calls.
 
-With `thinking`, calls may come inside the reasoning, and results continue it: the search-agent
-format. Without, answers follow a closed </think>.
+Without `thinking`, answers and calls follow a closed </think>; results have no role token, and the
+model goes on right after them. The model card defines calls for this mode only. With `thinking`
+they may come inside the reasoning, as in its search-agent trajectories; the exact text of those
+(they are HTML assets of the repository) was not available to check against.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mlx_deepseek.prompts.format import Message, PromptFormat
+from mlx_deepseek.prompts.format import PromptFormat
 from mlx_deepseek.prompts.markers import ASSISTANT, BOS, EOS, THINK_CLOSE, THINK_OPEN, USER
+from mlx_deepseek.prompts.messages import Message
 from mlx_deepseek.prompts.tools import BARE, ToolMarkup
 
 

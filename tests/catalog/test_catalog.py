@@ -38,6 +38,9 @@ def test_every_supported_config_builds():
         ("someone/DeepSeek-V3.1-Terminus-mlx-6bit", "DeepSeek-V3.1-Terminus"),
         ("./models/deepseek-coder-6.7b-base/", "deepseek-coder-6.7b-base"),
         ("DeepSeek-V2-Lite-Chat-mxfp4", "DeepSeek-V2-Lite-Chat"),
+        ("mlx-community/deepseek-coder-6.7b-instruct-hf-4bit-mlx", "deepseek-coder-6.7b-instruct"),
+        ("mlx-community/DeepSeek-V3.1-Terminus-4bit-gs32", "DeepSeek-V3.1-Terminus"),
+        ("mlx-community/DeepSeek-R1-0528-Qwen3-8B-4bit-DWQ", "DeepSeek-R1-0528-Qwen3-8B"),
     ],
 )
 def test_find(name, repo):
@@ -46,7 +49,9 @@ def test_find(name, repo):
     assert entry.name == repo
 
 
-@pytest.mark.parametrize("name", ["gpt-2", "DeepSeek-V9", "DeepSeek-V3-mine", ""])
+@pytest.mark.parametrize(
+    "name", ["gpt-2", "DeepSeek-V9", "DeepSeek-V3-mine", "DeepSeek-R1-abliterated-4bit", ""]
+)
 def test_find_does_not_guess(name):
     assert catalog.find(name) is None
 

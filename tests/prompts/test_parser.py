@@ -4,9 +4,10 @@ import itertools
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mlx_deepseek import prompts
 from mlx_deepseek.prompts.markers import (
     CALL_CLOSE,
     CALL_OPEN,
@@ -47,6 +48,7 @@ def read(parts, **options) -> Delta:
     opened=st.booleans(),
     tools=st.sampled_from([None, FENCED, BARE]),
 )
+@example(f"a {THINK_OPEN} b {CALLS_OPEN}c", [3], False, BARE)  # <think> mentioned before calls
 def test_any_cut_gives_the_same(text, cuts, opened, tools):
     edges = sorted({0, len(text), *(c for c in cuts if c < len(text))})
     parts = [text[a:b] for a, b in itertools.pairwise(edges)]
@@ -64,6 +66,13 @@ def test_no_visible_text_is_lost(text, opened):
         without = without.replace(THINK_OPEN, "", 0 if opened else 1)
         without = without.replace(THINK_CLOSE, " ", 1)
     assert "".join(kept) == "".join(without.split())
+
+
+@given(pieces.map(lambda text: text.replace(THINK_OPEN, "").replace(THINK_CLOSE, "")))
+def test_malformed_markup_comes_out_whole(text):
+    delta = read(list(text), tools=BARE)
+    if not delta.tool_calls:
+        assert delta.text == text.lstrip()
 
 
 without_markers = st.text().filter(lambda text: not any(m in text for m in MARKERS))
@@ -121,12 +130,13 @@ def test_calls_inside_the_reasoning_leave_it_open():
         f"{CALLS_OPEN}{CALL_OPEN}no separator{CALL_CLOSE}{CALLS_CLOSE}",
         f"{CALLS_OPEN}{CALL_OPEN}f{TOOL_SEPARATOR}{{",
         f"{CALLS_OPEN}stray words{CALLS_CLOSE}",
+        f"{CALLS_OPEN}{CALL_OPEN}f{TOOL_SEPARATOR}3{CALL_CLOSE}{CALLS_CLOSE}",
+        f"{CALLS_OPEN}{CALL_OPEN}f{TOOL_SEPARATOR}{'[' * 100_000}{CALL_CLOSE}{CALLS_CLOSE}",
     ],
 )
 def test_malformed_calls_come_out_as_text(broken):
     delta = read([broken], tools=BARE)
-    assert delta.tool_calls == ()
-    assert delta.text.strip()
+    assert delta == Delta(text=broken)
 
 
 def test_a_call_without_the_final_marker_counts():
@@ -137,3 +147,16 @@ def test_a_call_without_the_final_marker_counts():
 def test_a_missing_fence_is_forgiven():
     text = f"{CALLS_OPEN}{CALL_OPEN}function{TOOL_SEPARATOR}f\n{{}}{CALL_CLOSE}{CALLS_CLOSE}"
     assert read([text]).tool_calls == (ToolCall("f", "{}"),)
+
+
+def test_words_and_broken_calls_among_good_ones_are_kept():
+    good = f"{CALL_OPEN}f{TOOL_SEPARATOR}{{}}{CALL_CLOSE}"
+    bad = f"{CALL_OPEN}g{TOOL_SEPARATOR}{{{CALL_CLOSE}"
+    delta = read([f"{CALLS_OPEN}hear {good}\n{bad}{good}{CALLS_CLOSE}end"], tools=BARE)
+    assert delta.tool_calls == (ToolCall("f", "{}"), ToolCall("f", "{}"))
+    assert delta.text == f"hear {bad}end"
+
+
+def test_base_models_keep_their_first_blank():
+    parser = prompts.get("completion").parser()
+    assert parser.feed(" cat") + parser.feed("\n") + parser.finish() == Delta(text=" cat\n")

@@ -1,0 +1,163 @@
+"""Conversations from outside: checked, and with control tokens in them made harmless."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from mlx_deepseek.errors import PromptError
+
+Message = Mapping[str, Any]
+ROLES = ("system", "user", "assistant", "tool")
+
+# Put inside control tokens that users typed, so that they are encoded as plain text.
+GUARD = "\ue000"
+# What of a message reaches the prompt.
+SPOKEN = ("content", "reasoning_content", "tool_calls")
+# </think> separates reasoning in histories that clients send back in one piece.
+ASSISTANT_MAY = ("<think>", "</think>")
+
+
+class Tokenizer(Protocol):
+    """What encoding needs of a tokenizer (transformers' or mlx-lm's wrapper)."""
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]: ...
+    def get_added_vocab(self) -> dict[str, int]: ...
+
+
+def encode(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Token numbers of a prompt that spells its own BOS; guards split tokens, and vanish."""
+    ids: list[int] = []
+    for piece in text.split(GUARD):
+        ids += tokenizer.encode(piece, add_special_tokens=False)
+    return ids
+
+
+def control_tokens(tokenizer: Tokenizer) -> list[str]:
+    """All that the tokenizer would not read as plain text, longest first."""
+    return sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
+
+
+def guard(message: Message, controls: Sequence[str]) -> dict[str, Any]:
+    """A copy of a message in which no control token can be recognised."""
+    spared = ASSISTANT_MAY if message.get("role") == "assistant" else ()
+    told = {key: controls for key in SPOKEN}
+    told["content"] = [control for control in controls if control not in spared]
+    return {k: guarded(v, told[k]) if k in told else v for k, v in message.items()}
+
+
+def guarded(value: Any, controls: Sequence[str]) -> Any:
+    """A copy of a text, or of lists and dicts of texts, with a guard in every control token."""
+    if isinstance(value, str):
+        value = value.replace(GUARD, "")
+        for control in controls:
+            if len(control) > 1:
+                value = value.replace(control, control[:1] + GUARD + control[1:])
+        return value
+    if isinstance(value, Mapping):
+        return {guarded(k, controls): guarded(v, controls) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [guarded(item, controls) for item in value]
+    return value
+
+
+def extend_system(messages: Sequence[Message], texts: Sequence[str]) -> list[Message]:
+    """Messages whose system prompt ends with `texts`, each after a blank line."""
+    first = messages[0] if messages and messages[0]["role"] == "system" else None
+    parts = [first["content"]] if first and first["content"] else []
+    system = {"role": "system", "content": "\n\n".join([*parts, *texts])}
+    return [system, *(messages[1:] if first else messages)]
+
+
+def check(messages: Sequence[Message]) -> list[Message]:
+    """Messages with string contents; "developer" counts as system, text parts are joined.
+
+    Raises:
+        PromptError: no messages, one of another shape, an unknown role, a picture, or a tool
+            result without a call.
+    """
+    if isinstance(messages, str) or not messages:
+        raise PromptError(
+            'Expected a list of messages like {"role": "user", "content": "..."}; got '
+            f"{'a string' if messages else 'none'}."
+        )
+    checked: list[Message] = []
+    called = False
+    for number, message in enumerate(messages):
+        if not isinstance(message, Mapping):
+            raise PromptError(
+                f"Message {number} is {message!r:.60}; expected a dict with role and content."
+            )
+        role = message.get("role")
+        role = "system" if role == "developer" else role
+        if role not in ROLES:
+            raise PromptError(
+                f"Message {number} has role {role!r}; expected one of {', '.join(ROLES)}."
+            )
+        if role == "tool" and not called:
+            raise PromptError(
+                f"Message {number} is a tool's result, but no assistant message before it has "
+                "tool_calls. Send the call with its result."
+            )
+        if message.get("tool_calls"):
+            check_calls(message["tool_calls"], f"Message {number}")
+            called = True
+        checked.append({**message, "role": role, "content": _text(message, number)})
+    return checked
+
+
+def check_calls(calls: Any, where: str) -> None:
+    """OpenAI's shape of an assistant's tool calls.
+
+    Raises:
+        PromptError: another one.
+    """
+    for call in calls if isinstance(calls, (list, tuple)) else [calls]:
+        function = call.get("function") if isinstance(call, Mapping) else None
+        if not (
+            isinstance(function, Mapping)
+            and isinstance(function.get("name"), str)
+            and isinstance(function.get("arguments"), (str, Mapping))
+        ):
+            raise PromptError(
+                f"{where} has a tool call that is {call!r:.60}; expected "
+                '{"type": "function", "function": {"name": ..., "arguments": ...}}.'
+            )
+
+
+def check_tools(tools: Sequence[Any]) -> list[Mapping[str, Any]]:
+    """The function descriptions in a list of tools, OpenAI's wrapping taken off.
+
+    Raises:
+        PromptError: one has no name.
+    """
+    functions = []
+    for tool in tools:
+        function = tool.get("function", tool) if isinstance(tool, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+            raise PromptError(
+                f"A tool is {tool!r:.60}; expected "
+                '{"type": "function", "function": {"name": ..., "parameters": {...}}}.'
+            )
+        functions.append(function)
+    return functions
+
+
+def _text(message: Message, number: int) -> str:
+    content = message.get("content")
+    if content is None and not message.get("tool_calls"):
+        raise PromptError(f"Message {number} has no content.")
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, (list, tuple)):
+        raise PromptError(
+            f"Message {number} has content {content!r:.60}; expected a string or a list of parts."
+        )
+    parts = []
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if kind != "text" or not isinstance(part.get("text"), str):
+            raise PromptError(
+                f"Message {number} has a part of type {kind!r}; this is a text model. "
+                "Send text only, or load a vision model."
+            )
+        parts.append(part["text"])
+    return "".join(parts)
