@@ -108,5 +108,9 @@ async def watch_load(host: Host, job: Job, source: str) -> AsyncIterator[str]:
         yield status.progress(source, job.state, time.monotonic() - begin_s)
         await asyncio.sleep(0.2)
     known = model.facts(host.engine)
-    error = job.error or ("You cancelled it." if job.cancelled else "")
-    yield status.load_failed(source, error, known.name) if error else status.loaded(known)
+    if job.error:
+        yield status.load_failed(source, job.error, known.name)
+    elif job.cancelled:
+        yield status.load_cancelled(source, known.name)
+    else:
+        yield status.loaded(known)

@@ -85,7 +85,8 @@ def serve(
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from mlx_deepseek_app.host import Host
-    from mlx_deepseek_app.view import assets, build
+    from mlx_deepseek_app.look import assets
+    from mlx_deepseek_app.view import build
 
     engines = Host(loader)
     page = build(engines)

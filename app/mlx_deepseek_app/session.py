@@ -155,7 +155,7 @@ def _reply(turn: Turn) -> list[dict[str, Any]]:
     if turn.text.strip():
         parts.append(_row("assistant", model_markdown(turn.text.strip())))
     if turn.state == "error":
-        parts.append(_row("assistant", user_markdown(turn.error), {"title": "No answer"}))
+        parts.append(_row("assistant", f"⚠️ **No answer.** {user_markdown(turn.error)}"))
     elif turn.state == "length":
         parts.append(_row("assistant", "*Cut off: the limit of new tokens was reached.*"))
     elif turn.state == "stopped":

@@ -11,11 +11,12 @@ GIB = 2**30
 STAGES = {"download": "Downloading", "convert": "Converting", "load": "Reading the weights"}
 
 
-def chip(known: ModelFacts, loading: str = "") -> str:
+def chip(known: ModelFacts) -> str:
     """The model's name in the header."""
-    name = known.name or ("loading" if loading else "no model")
+    name = known.name.rsplit("/", 1)[-1] or "no model"
     window = f"<small>{known.window:,} tokens</small>" if known.window else ""
-    return f'<div class="chip" title="Model in memory"><b>{escape(name)}</b>{window}</div>'
+    title = escape(known.name or "Choose a model under Settings")
+    return f'<div class="chip" title="{title}"><b>{escape(name)}</b>{window}</div>'
 
 
 def meter(conversation: Conversation, known: ModelFacts, note: str = "") -> str:
@@ -50,11 +51,19 @@ def progress(source: str, state: tuple[Any, ...], elapsed_s: float) -> str:
 
 def load_failed(source: str, error: str, kept: str) -> str:
     """A load that failed, and what is still there."""
-    still = f"{escape(kept)} is still loaded." if kept else "No model is loaded."
     return (
         f'<div class="load failed" role="alert"><b>Could not load {escape(source)}</b>'
-        f"<p>{escape(error)}</p><span>{still}</span></div>"
+        f"<p>{escape(error)}</p>{_kept(kept)}</div>"
     )
+
+
+def load_cancelled(source: str, kept: str) -> str:
+    """A load that the user ended."""
+    return f'<div class="load"><b>{escape(source)} was not loaded</b>{_kept(kept)}</div>'
+
+
+def _kept(name: str) -> str:
+    return f"<span>{escape(name)} is still loaded.</span>" if name else "<span>No model yet.</span>"
 
 
 def loaded(known: ModelFacts) -> str:

@@ -1,23 +1,16 @@
 """The page: layout and wiring. All behaviour is in `chat`, `session`, `status` and `page.js`."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
-from gradio.themes import Base
-from starlette.middleware import Middleware
 
 from mlx_deepseek_app import model, sources, status
 from mlx_deepseek_app.chat import Page, Replies, turn_index, watch_load
 from mlx_deepseek_app.host import Host
-from mlx_deepseek_app.policy import OnlyFromHere
 from mlx_deepseek_app.session import Conversation, rows
 from mlx_deepseek_app.settings import SettingsPanel
 
-HERE = Path(__file__).parent
-SANS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "PingFang SC", "sans-serif"]
-MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 LATEX = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
@@ -25,32 +18,6 @@ LATEX = [
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # generators that only wait: their number is not limited, the host queues the work itself
 FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
-
-
-def theme() -> Base:
-    """Neutral, with the machine's own fonts: nothing is fetched."""
-    plain = Base(
-        primary_hue="indigo",
-        neutral_hue="zinc",
-        font=SANS,  # type: ignore[arg-type]
-        font_mono=MONO,  # type: ignore[arg-type]
-    )
-    return plain.set(  # the default grey is too pale to read
-        body_text_color_subdued="*neutral_500",
-        body_text_color_subdued_dark="*neutral_400",
-    )
-
-
-def assets() -> dict[str, Any]:
-    """The arguments of `launch` that dress the page: theme, style sheet, script."""
-    script = (HERE / "page.js").read_text(encoding="utf-8")
-    return {
-        "theme": theme(),
-        "css": (HERE / "style.css").read_text(encoding="utf-8"),
-        "head": f"<script>{script}</script>",
-        "footer_links": [],
-        "app_kwargs": {"middleware": [Middleware(OnlyFromHere)]},
-    }
 
 
 def build(host: Host) -> gr.Blocks:
@@ -68,6 +35,7 @@ class View:
         self.host = host
         self.replies = Replies(host)
         self.conversation = gr.State(Conversation())
+        self.seen = gr.State("")  # the model that this tab's settings are for
         self._header()
         with gr.Row(elem_id="body"):
             with gr.Column(elem_id="talk"):
@@ -119,7 +87,7 @@ class View:
 
     def _wire(self, page: gr.Blocks) -> None:
         knobs = self.panel.knobs
-        shown = [self.conversation, self.chat, self.meter, self.send, self.halt]
+        shown = [self.conversation, self.chat, self.meter, self.chip, self.send, self.halt]
         for trigger in (self.prompt.submit, self.send.click):
             trigger(
                 self.on_send,
@@ -132,16 +100,14 @@ class View:
         self.chat.edit(self.on_edit, [self.conversation, *knobs], shown, **FREE)
         self.halt.click(self.on_stop, queue=False, **QUIET)
         self.new.click(self.on_new, self.conversation, [self.prompt, *shown], queue=False, **QUIET)
-        facts = [self.chip, self.chat, self.meter, self.panel.picker, *self.panel.model_fields]
-        self.panel.load.click(
-            self.on_load,
-            [self.panel.picker, self.conversation],
-            [self.panel.outcome, self.panel.cancel, self.notice, *facts],
-            **FREE,
-        )
+        facts = [self.chip, self.chat, self.meter, self.seen, self.panel.picker]
+        tell = (self.on_model, [self.conversation, self.seen], [*facts, *self.panel.model_fields])
+        loading = [self.panel.outcome, self.panel.cancel, self.notice]
+        # what shows progress does not touch the chat, which stays usable meanwhile
+        self.panel.load.click(self.on_load, self.panel.picker, loading, **FREE).then(*tell, **QUIET)
         self.panel.cancel.click(self.on_cancel, queue=False, **QUIET)
         self.panel.reset.click(self.on_reset, None, self.panel.recommended, queue=False, **QUIET)
-        page.load(self.on_open, self.conversation, [self.notice, *facts], **FREE)
+        page.load(self.on_open, None, self.notice, **FREE).then(*tell, **QUIET)
         page.unload(self.on_close)
 
     async def on_send(
@@ -149,7 +115,7 @@ class View:
     ) -> AsyncIterator[tuple]:
         """Send the message box."""
         if not text.strip():
-            yield (gr.skip(),) * 6
+            yield (gr.skip(),) * 7
             return
         async for shown in self._answer(conversation.ask(text.strip("\n")), knobs, request):
             yield "", *shown
@@ -175,7 +141,7 @@ class View:
         """Change one of the user's messages and answer it; an emptied one changes nothing."""
         index = turn_index(conversation, event.index)
         if not str(event.value).strip() or conversation.turns[index].role != "user":
-            yield (conversation, rows(conversation)[0], gr.skip(), gr.skip(), gr.skip())
+            yield (conversation, rows(conversation)[0], *(gr.skip(),) * 4)
             return
         edited = conversation.edit(index, str(event.value))
         async for shown in self._answer(edited, knobs, request):
@@ -199,38 +165,47 @@ class View:
         known = model.facts(self.host.engine)
         return "", *self._show(Page(fresh, status.meter(fresh, known)))
 
-    async def on_load(
-        self, source: str | None, conversation: Conversation, request: gr.Request
-    ) -> AsyncIterator[tuple]:
+    async def on_load(self, request: gr.Request, source: str | None) -> AsyncIterator[tuple]:
         """Load the model in the picker, for all tabs; the old one stays when that fails."""
         source = (source or "").strip()
         if not source:
-            outcome = status.load_failed("nothing", "Choose or type a model first.", "")
-            yield outcome, *(gr.skip(),) * 11
+            yield status.load_failed("", "Choose or type a model first.", ""), gr.skip(), gr.skip()
             return
         job = self.host.load(owner(request), source)
         html = ""
         async for html in watch_load(self.host, job, source):
-            yield html, gr.Button(visible=True), *(gr.skip(),) * 10
-        notice = gr.HTML("", visible=False)
-        changed = self.host.source == source and not job.error
-        yield html, gr.Button(visible=False), notice, *self._facts(conversation, changed=changed)
+            yield html, gr.Button(visible=True), gr.skip()
+        yield html, gr.Button(visible=False), gr.HTML(visible=self.host.engine is None)
 
     def on_cancel(self, request: gr.Request) -> None:
         """Give up loading; what was downloaded stays for the next try."""
         self.host.loads.cancel(owner(request))
 
-    async def on_open(
-        self, conversation: Conversation, request: gr.Request
-    ) -> AsyncIterator[tuple]:
-        """A page was opened: show the model, or how far the first load is."""
+    async def on_open(self) -> AsyncIterator[Any]:
+        """A page was opened: show how far the first load is, and why it failed if it did."""
         job = self.host.first_load
-        if job is not None and (not job.finished or job.error):
+        if job is not None and self.host.engine is None:
             async for html in watch_load(self.host, job, self.host.first_source):
-                yield gr.HTML(html, visible=True), *(gr.skip(),) * 9
-        failed = self.host.engine is None
-        notice = gr.skip() if failed and job is not None else gr.HTML("", visible=False)
-        yield notice, *self._facts(conversation, changed=True)
+                yield gr.HTML(html, visible=True)
+        yield gr.HTML(visible=self.host.engine is None)
+
+    def on_model(self, conversation: Conversation, seen: str) -> tuple:
+        """Show the model in memory; the sampling settings follow when it is another one."""
+        known = model.facts(self.host.engine)
+        source = self.host.source
+        examples: list[Any] = [{"text": text} for text in known.suggestions]
+        changed = bool(source) and source != seen
+        picker: Any = gr.Dropdown(choices=sources.choices(source))
+        if changed:
+            picker = gr.Dropdown(choices=sources.choices(source), value=source)
+        return (
+            status.chip(known),
+            gr.Chatbot(examples=examples, placeholder=status.welcome(known)),
+            status.meter(conversation, known),
+            source,
+            picker,
+            *(self.panel.fields(known) if changed else (gr.skip(),) * 5),
+        )
 
     def on_reset(self) -> tuple:
         """The sampling settings that the model's makers recommend."""
@@ -247,19 +222,10 @@ class View:
             page.conversation,
             rows(page.conversation)[0],
             page.meter,
+            status.chip(model.facts(self.host.engine)),
             gr.Button(visible=not page.busy),
             gr.Button(visible=page.busy),
         )
-
-    def _facts(self, conversation: Conversation, *, changed: bool) -> tuple:
-        known = model.facts(self.host.engine)
-        examples: list[Any] = [{"text": text} for text in known.suggestions]
-        chat = gr.Chatbot(examples=examples, placeholder=status.welcome(known))
-        picker = gr.Dropdown(choices=sources.choices(self.host.source))
-        if changed and self.host.source:
-            picker = gr.Dropdown(choices=sources.choices(self.host.source), value=self.host.source)
-        fields = self.panel.fields(known) if changed else (gr.skip(),) * 5
-        return status.chip(known), chat, status.meter(conversation, known), picker, *fields
 
 
 def owner(request: gr.Request) -> str:

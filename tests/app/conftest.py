@@ -20,7 +20,8 @@ def chromium() -> str | None:
     return os.environ.get("MLX_DEEPSEEK_CHROMIUM") or next(filter(None, found), None)
 
 
-@pytest.fixture(scope="session")
+# module: while Playwright runs, no other test of this thread can run an event loop
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     path = chromium()
     if path is None:

@@ -16,8 +16,11 @@ THOUGHT = "#chat .thought-group"
 
 
 def ask(page, text):
+    """Send a message; it is in the chat when this returns."""
+    before = page.locator(ASKED).count()
     page.locator("#prompt textarea").fill(text)
     page.keyboard.press("Enter")
+    expect(page.locator(ASKED)).to_have_count(before + 1)
 
 
 def idle(page):
@@ -28,6 +31,7 @@ def idle(page):
 def test_nano_adds_with_a_visible_thinking_block(nano_site, open_page):
     page = open_page(nano_site)
     page.get_by_text("What is 347 + 586?").click()
+    expect(page.locator(ASKED)).to_have_text("What is 347 + 586?")
     idle(page)
     expect(page.locator(ANSWER).last).to_contain_text("933")
     thought = page.locator(THOUGHT)

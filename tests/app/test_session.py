@@ -46,7 +46,7 @@ def test_a_failed_exchange_is_shown_but_not_sent():
     assert talk.messages() == [{"role": "user", "content": "two"}]
     shown, owners = rows(talk)
     assert [row["role"] for row in shown] == ["user", "assistant", "user"]
-    assert shown[1]["metadata"] == {"title": "No answer"}
+    assert shown[1]["content"][0]["text"] == "⚠️ **No answer.** no memory"
     assert owners == [0, 1, 2]
 
 
