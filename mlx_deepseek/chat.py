@@ -32,8 +32,9 @@ class Chat:
     def stream(self, message: str | Message, **options: Any) -> Generator[Chunk]:
         """Send a message; the answer in pieces.
 
-        Closing the generator stops; what was written until then stays in `messages`. An error, or
-        a stop before the first word, leaves `messages` as they were. A second call ends the first.
+        Closing the generator, or Ctrl-C, stops; what was written until then stays in `messages`.
+        An error, or a stop before the first word, leaves `messages` as they were. A second call
+        ends the first.
         """
         self.stop()
         if isinstance(message, str):
@@ -95,7 +96,7 @@ class Chat:
                     complete = True
                     self._keep(messages, text, reasoning, calls)
                 yield chunk
-        except GeneratorExit:
+        except (GeneratorExit, KeyboardInterrupt):
             if not complete and (text or reasoning):
                 self._keep(messages, text, reasoning, calls)
             raise

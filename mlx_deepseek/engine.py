@@ -18,7 +18,7 @@ from mlx_deepseek.loading import Loaded, load_everything
 from mlx_deepseek.progress import Progress
 from mlx_deepseek.reader import Reader
 from mlx_deepseek.sampling import Sampling
-from mlx_deepseek.worker import Worker
+from mlx_deepseek.worker import Worker, shared_worker
 
 __all__ = ["Chat", "Chunk", "Completion", "Engine", "Usage", "load"]
 
@@ -47,7 +47,7 @@ def load(
         MemoryLimitError: its weights do not fit into this machine's memory.
         DeepSeekError: not found, no network, no space.
     """
-    worker = Worker()
+    worker = shared_worker()
     loaded = worker.call(
         lambda: load_everything(
             source, recipe=recipe, dtype=dtype, revision=revision, progress=progress
@@ -57,7 +57,7 @@ def load(
 
 
 class Engine:
-    """Generates text; any thread may call it, computation happens on a thread of its own.
+    """Generates text; any thread may call it, computation happens on one thread.
 
     `model` and `tokenizer` work in mlx-lm's functions. `entry` is the catalog's, or None.
     """

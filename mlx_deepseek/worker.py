@@ -1,10 +1,12 @@
-"""One thread per model: MLX's streams belong to a thread, a model's callers come from many."""
+"""One thread for all computation: MLX's streams belong to a thread, callers come from many."""
 
+import atexit
 import queue
+import sys
 import threading
-import weakref
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future
+from functools import cache
 from typing import Any, TypeVar
 
 import mlx.core as mx
@@ -12,22 +14,23 @@ import mlx.core as mx
 T = TypeVar("T")
 Job = tuple[Future[Any], Callable[..., Any], tuple[Any, ...]]
 _END: Any = object()
+# How long a process that ends waits for the work in hand.
+REST_TIMEOUT_S = 10.0
 
 
 class Worker:
     """Runs functions one at a time, in order of arrival, on a thread of their own.
 
-    The thread ends with the Worker. At exit it is left alone, which is why it is a daemon: a
-    thread that ends then races with MLX's own end, and the process aborts.
+    The thread never ends, and is a daemon: MLX aborts the process when a thread that has computed
+    ends while the process does.
     """
 
     def __init__(self) -> None:
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._thread = threading.Thread(
             target=_serve, args=(self._jobs, mx.default_device()), name="mlx-deepseek", daemon=True
         )
         self._thread.start()
-        weakref.finalize(self, self._jobs.put, None).atexit = False
 
     def call(self, function: Callable[..., T], *args: Any) -> T:
         """function(*args), computed on the thread; exceptions come back as they are."""
@@ -50,16 +53,36 @@ class Worker:
                 yield item
         finally:
             close = getattr(items, "close", None)
-            if close is not None:
+            # While the interpreter ends, its threads must stay asleep.
+            if close is not None and not sys.is_finalizing():
                 self.call(close)
 
+    def rest(self) -> None:
+        """End the work in hand, then sleep for ever: what a process does before it ends."""
+        asleep = threading.Event()
 
-def _serve(jobs: "queue.SimpleQueue[Job | None]", device: mx.Device) -> None:
+        def sleep() -> None:
+            asleep.set()
+            threading.Event().wait()
+
+        self._jobs.put((Future(), sleep, ()))
+        asleep.wait(REST_TIMEOUT_S)
+
+
+@cache
+def shared_worker() -> Worker:
+    """The process's worker: models take turns, as they do on the device."""
+    worker = Worker()
+    atexit.register(worker.rest)
+    return worker
+
+
+def _serve(jobs: "queue.SimpleQueue[Job]", device: mx.Device) -> None:
     mx.set_default_device(device)
-    while (job := jobs.get()) is not None:
-        future, function, args = job
+    while True:
+        future, function, args = jobs.get()
         try:
             future.set_result(function(*args))
         except BaseException as error:
             future.set_exception(error)
-        del job, future, function, args  # they may hold the Worker, whose end this thread awaits
+        del future, function, args  # they may hold a model that nobody else wants any more

@@ -1,7 +1,10 @@
 """The engine on the embedded model: streams, stops, limits, caches, threads, mlx-lm's functions."""
 
 import gc
+import subprocess
+import sys
 import threading
+import weakref
 from itertools import islice
 
 import mlx.core as mx
@@ -217,15 +220,23 @@ def test_loaded_in_one_thread_the_model_computes_in_another(engine):
     assert results == [mx.sum(engine.model(ids)).item()]
 
 
-def test_the_thread_ends_with_its_engine(tmp_path, monkeypatch):
+def test_a_dropped_engine_frees_its_model(tmp_path, monkeypatch):
     monkeypatch.setenv("MLX_DEEPSEEK_CACHE", str(tmp_path))
     engine = load("nano")
     engine.generate("hi", max_tokens=1)
-    thread = engine._worker._thread
+    model = weakref.ref(engine.model)
     del engine
     gc.collect()
-    thread.join(10)
-    assert not thread.is_alive()
+    assert model() is None
+
+
+def test_a_process_that_has_computed_ends_well(engine):
+    code = (
+        "import sys, mlx_deepseek as ds; engine = ds.load(sys.argv[1]);"
+        "stream = engine.stream('hi', max_tokens=50); next(stream); engine.logits([1, 2])"
+    )
+    ended = subprocess.run([sys.executable, "-c", code, str(engine.folder)], capture_output=True)
+    assert ended.returncode == 0, ended.stderr.decode()
 
 
 def test_logits_of_ids_text_and_messages(engine):

@@ -1,0 +1,137 @@
+"""`mlx-deepseek chat`: a conversation in the terminal."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from mlx_deepseek.commands.options import add_model, add_sampling, load_model, stream_options
+from mlx_deepseek.commands.terminal import DIM, NORMAL, Writer, summary
+from mlx_deepseek.errors import PromptError
+
+if TYPE_CHECKING:
+    from mlx_deepseek.chat import Chat
+    from mlx_deepseek.engine import Engine
+
+SUMMARY = "talk with a model in the terminal"
+HELP = """/reset          forget the conversation
+/system TEXT    set the system prompt and begin again
+/regen          answer the last message again
+/edit TEXT      replace the last message
+/think on|off   ask a model with two modes to think
+/help           this
+/exit           end (or Ctrl-D); Ctrl-C stops an answer"""
+
+
+def register(subparsers: Any) -> None:
+    """Add the `chat` sub-command."""
+    parser = subparsers.add_parser(
+        "chat",
+        help=SUMMARY,
+        description=f"{SUMMARY.capitalize()}. In the conversation:\n\n{HELP}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_model(parser)
+    add_sampling(parser)
+    parser.set_defaults(func=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Load, then answer line by line; DeepSeekError while loading is the caller's to print."""
+    options = stream_options(args)
+    engine = load_model(args)
+    conversation = Conversation(engine, args.system, options)
+    interactive = sys.stdin.isatty()
+    if interactive:
+        enable_line_editing()
+        conversation.note(f"{engine.name}: /help lists commands. Try: {engine.suggestions[0]}")
+    while True:
+        try:
+            line = input(">>> ") if interactive else sys.stdin.readline()
+        except (EOFError, KeyboardInterrupt):
+            break
+        if not interactive and not line:
+            break
+        if line.strip() and not conversation.take(line.strip()):
+            break
+    return 0
+
+
+def enable_line_editing() -> None:
+    """Arrow keys and history in input(), where Python was built with readline."""
+    try:
+        import readline  # noqa: F401
+    except ImportError:
+        return
+
+
+class Conversation:
+    """Takes lines: messages to the model, and commands that begin with a slash."""
+
+    def __init__(self, engine: "Engine", system: str | None, options: dict[str, Any]):
+        self.engine = engine
+        self.options = options
+        self.chat: Chat = engine.chat(system, **options)
+        self.commands: dict[str, Callable[[str], None]] = {
+            "/reset": lambda _: self.chat.reset(),
+            "/system": self.set_system,
+            "/regen": lambda _: self.answer(self.chat.rewind()),
+            "/edit": self.edit,
+            "/think": self.think,
+            "/help": lambda _: self.note(HELP),
+        }
+
+    def take(self, line: str) -> bool:
+        """Do what a line says; False ends the conversation."""
+        word, _, rest = line.partition(" ")
+        if word in ("/exit", "/quit", "/bye"):
+            return False
+        try:
+            if word in self.commands:
+                self.commands[word](rest.strip())
+            elif word.startswith("/") and word[1:].isalpha():
+                self.note(f"No command {word}.\n{HELP}")
+            else:
+                self.answer(line)
+        except PromptError as error:
+            self.note(str(error))
+        return True
+
+    def answer(self, message: Any) -> None:
+        """Send a message and write the answer; Ctrl-C ends it and keeps what was written."""
+        writer = Writer(sys.stdout, show_thinking=self.options["thinking"] is not False)
+        stream = self.chat.stream(message)
+        try:
+            last = writer.write(stream)
+        except KeyboardInterrupt:
+            self.chat.stop()
+            self.note("(stopped)")
+            return
+        if last is None:
+            return
+        if last.finish_reason == "length":
+            self.note("(cut off: no room for more tokens)")
+        if sys.stderr.isatty():
+            self.note(summary(last.usage, self.engine.context_length))
+
+    def set_system(self, text: str) -> None:
+        """Begin again with another system prompt."""
+        self.chat = self.engine.chat(text or None, **self.options)
+
+    def edit(self, text: str) -> None:
+        """Replace the last message."""
+        if not text:
+            raise PromptError("/edit needs the new text.")
+        self.chat.rewind()
+        self.answer(text)
+
+    def think(self, text: str) -> None:
+        """Choose the mode for the messages to come."""
+        if text not in ("on", "off"):
+            raise PromptError("/think needs on or off.")
+        self.options["thinking"] = self.chat.options["thinking"] = text == "on"
+
+    def note(self, text: str) -> None:
+        """Tell the user something that is not the model's."""
+        dim, normal = (DIM, NORMAL) if sys.stderr.isatty() else ("", "")
+        sys.stderr.write(f"{dim}{text}{normal}\n")
