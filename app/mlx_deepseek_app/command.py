@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from mlx_deepseek.errors import DeepSeekError
+
 DEFAULT_PORT = 7860
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 
@@ -22,11 +24,18 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to serve on (%(default)s)")
     parser.add_argument(
-        "--port", type=int, help=f"port to serve on (the first free one from {DEFAULT_PORT})"
+        "--port", type=_port, help=f"port to serve on (the first free one from {DEFAULT_PORT})"
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     parser.add_argument("--share", action="store_true", help="a public link through gradio.live")
     parser.set_defaults(func=run)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 0 < port < 65536:
+        raise ValueError(text)
+    return port
 
 
 def run(args: argparse.Namespace) -> int:
@@ -80,7 +89,11 @@ def serve(
     browser: bool = False,
     share: bool = False,
 ) -> Served:
-    """Start the page and return at once; the model loads meanwhile and the page shows how far."""
+    """Start the page and return at once; the model loads meanwhile and the page shows how far.
+
+    Raises:
+        DeepSeekError: the address or port cannot be served on.
+    """
     # before gradio is imported: it decides on telemetry and version checks then
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
@@ -91,18 +104,25 @@ def serve(
     engines = Host(loader)
     page = build(engines)
     engines.start(source)
-    _, url, _ = page.launch(
-        server_name=host,
-        server_port=port,
-        inbrowser=browser,
-        share=share,
-        prevent_thread_lock=True,
-        quiet=True,
-        enable_monitoring=False,
-        ssr_mode=False,
-        mcp_server=False,
-        pwa=False,
-        **assets(),
-    )
+    try:
+        _, url, _ = page.launch(
+            server_name=host,
+            server_port=port,
+            inbrowser=browser,
+            share=share,
+            prevent_thread_lock=True,
+            quiet=True,
+            enable_monitoring=False,
+            ssr_mode=False,
+            mcp_server=False,
+            pwa=False,
+            **assets(),
+        )
+    except OSError as error:  # gradio's way to say that a port is taken
+        where = f"{host}:{port}" if port else host
+        raise DeepSeekError(
+            f"{where}: cannot serve there ({error}). Choose another --port or --host, or leave "
+            "them out."
+        ) from error
     print(f"mlx-deepseek is at {url} (Ctrl+C stops it)", file=sys.stderr)  # noqa: T201
     return Served(page, url)

@@ -20,12 +20,14 @@ def main() -> int:
     served = serve(load, "nano")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme="light")
+        page = browser.new_page(
+            viewport={"width": 1120, "height": 560}, color_scheme="light", device_scale_factor=2
+        )
         page.goto(served.url)
         page.get_by_text(QUESTION).click()
         page.wait_for_selector("#stop-button", state="detached")
         page.locator("#chat .thought-group [role=button]").click()
-        page.locator("#prompt textarea").focus()
+        page.locator("#prompt textarea").hover()
         page.wait_for_timeout(500)
         shown = page.locator("#chat").inner_text()
         TARGET.parent.mkdir(exist_ok=True)

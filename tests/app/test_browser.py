@@ -38,7 +38,7 @@ def test_nano_adds_with_a_visible_thinking_block(nano_site, open_page):
     expect(thought).to_contain_text("Thought")
     expect(thought.locator(".content")).to_have_count(0)
     thought.locator("[role=button]").press("Enter")
-    expect(thought).to_contain_text("933")
+    expect(thought).to_contain_text("7+6=13")
     expect(page.locator("#meter")).to_contain_text("tokens/s")
     expect(page.locator("#meter")).to_contain_text(re.compile(r"\d+ / 512"))
 

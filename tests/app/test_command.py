@@ -5,7 +5,9 @@ import urllib.request
 
 import pytest
 
-from mlx_deepseek_app.command import register
+from mlx_deepseek.errors import DeepSeekError
+from mlx_deepseek_app.command import register, serve
+from tests.app import scripted
 
 
 @pytest.fixture
@@ -34,3 +36,16 @@ def test_headers_forbid_reaching_other_machines(site):
 def test_nothing_is_offered_to_programs_that_call_the_page(site):
     with urllib.request.urlopen(f"{site.url}gradio_api/info") as response:
         assert response.read() == b'{"named_endpoints":{},"unnamed_endpoints":{}}'
+
+
+def test_a_port_that_is_taken_is_a_plain_error(site):
+    port = int(site.url.rstrip("/").rsplit(":", 1)[1])
+    with pytest.raises(DeepSeekError, match=f"127.0.0.1:{port}: cannot serve there"):
+        serve(scripted.load, "scripted", port=port)
+
+
+def test_a_port_that_does_not_exist_is_a_usage_error(parse, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        parse(["app", "--port", "99999"])
+    assert stopped.value.code == 2
+    assert "--port" in capsys.readouterr().err
