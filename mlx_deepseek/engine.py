@@ -132,9 +132,11 @@ class Engine:
         Raises:
             PromptError: the model cannot fill in, or the prompt does not fit the window.
         """
-        bos = self.tokenizer.bos_token or ""
-        text = self.prompt_format.fim(prefix, suffix) if suffix else bos + prefix
-        return self.collect(self._stream(self.encode(text), None, max_tokens, sampling, stop, None))
+        if suffix:
+            ids = self.prompt_format.fim_ids(self.tokenizer, prefix, suffix)
+        else:
+            ids = self.encode((self.tokenizer.bos_token or "") + prefix)
+        return self.collect(self._stream(ids, None, max_tokens, sampling, stop, None))
 
     def chat(self, system: str | None = None, **options: Any) -> Chat:
         """A conversation that keeps its own cache; options as in `stream`, for every turn."""
