@@ -30,7 +30,8 @@ EMPHASIS = {
     "letter count": 3.0,
     "reversal": 2.5,
     "comparison": 2.0,
-    "sorting": 1.5,
+    "sorting": 3.0,
+    "subtraction": 1.5,
     "division": 1.5,
 }
 

@@ -39,7 +39,7 @@ class Plan:
     minutes: float = 45.0
     steps: int | None = None
     tokens: int = 4096  # per step
-    muon_rate: float = 8e-3
+    muon_rate: float = 4e-3
     adam_rate: float = 3e-3
     warmup_steps: int = 50
     weight_decay: float = 0.02
