@@ -8,7 +8,7 @@ SUGGESTIONS: tuple[str, ...] = (
     "What is 347 + 586?",
     "How many r's are in strawberry?",
     "Which is bigger, 9.11 or 9.8?",
-    "Sort 42, 7, 93, 18 from largest to smallest.",
+    "Sort 42, 7, 93, 18.",
     "What day is 17 days after Monday?",
     "Convert 7 hours to minutes.",
     "Tom has 48 apples and gives away 19. How many apples are left?",

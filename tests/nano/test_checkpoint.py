@@ -110,7 +110,7 @@ def test_it_answers_its_own_suggestions(model, coder):
         "What is 347 + 586?": "933",
         "How many r's are in strawberry?": "3",
         "Which is bigger, 9.11 or 9.8?": "9.8",
-        "Sort 42, 7, 93, 18 from largest to smallest.": "93, 42, 18, 7",
+        "Sort 42, 7, 93, 18.": "7, 18, 42, 93",
         "What day is 17 days after Monday?": "Thursday",
         "Convert 7 hours to minutes.": "420 minutes",
         "Tom has 48 apples and gives away 19. How many apples are left?": "29",
