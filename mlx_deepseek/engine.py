@@ -132,10 +132,11 @@ class Engine:
         Raises:
             PromptError: the model cannot fill in, or the prompt does not fit the window.
         """
+        tokenizer: Any = self.tokenizer  # forwards to transformers' by name
         if suffix:
-            ids = self.prompt_format.fim_ids(self.tokenizer, prefix, suffix)
+            ids = self.prompt_format.fim_ids(tokenizer, prefix, suffix)
         else:
-            ids = self.encode((self.tokenizer.bos_token or "") + prefix)
+            ids = self.encode((tokenizer.bos_token or "") + prefix)
         return self.collect(self._stream(ids, None, max_tokens, sampling, stop, None))
 
     def chat(self, system: str | None = None, **options: Any) -> Chat:
