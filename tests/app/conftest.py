@@ -27,8 +27,9 @@ def browser() -> Iterator[Any]:
     if path is None:
         reason = "no Chromium: apt-get install chromium, or set MLX_DEEPSEEK_CHROMIUM to its path"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=30_000)  # two slow cores, often shared
     with sync_playwright() as playwright:
         running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         yield running
@@ -77,7 +78,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(30_000)
         page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
         page.on(
             "console",
