@@ -102,7 +102,7 @@ def load(engine: str, folder: Path, dtype: str):
     else:
         from mlx_deepseek.checkpoint import load_model as ours
 
-        model, _ = ours(folder, dtype=dtype)
+        model, _ = ours(folder, dtype=getattr(mx, dtype))
     mx.eval(model.parameters())
     return model
 
