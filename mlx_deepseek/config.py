@@ -6,7 +6,7 @@ F expert width.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mlx_deepseek.errors import ConfigError
@@ -54,8 +54,23 @@ class RopeConfig:
 
 
 @dataclass(frozen=True)
+class IndexerConfig:
+    """The lightning indexer of sparse attention: `topk` tokens per query, of `heads` x `dim`."""
+
+    hidden: int
+    query_rank: int
+    heads: int
+    dim: int
+    topk: int
+    rope: RopeConfig
+
+
+@dataclass(frozen=True)
 class MLAConfig:
-    """Multi-head Latent Attention (arXiv:2405.04434 §2.1); `query_rank` None: no compression."""
+    """Multi-head Latent Attention (arXiv:2405.04434 §2.1); `query_rank` None: no compression.
+
+    With an `indexer` it is sparse.
+    """
 
     hidden: int
     heads: int
@@ -65,6 +80,7 @@ class MLAConfig:
     value_dim: int
     rope: RopeConfig
     bias: bool = False
+    indexer: IndexerConfig | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +218,20 @@ def read_mla(reader: Reader) -> MLAConfig:
     )
 
 
+def read_sparse_mla(reader: Reader) -> MLAConfig:
+    """The same with the indexer's dimensions (DeepSeek-V3.2)."""
+    indexer = IndexerConfig(
+        hidden=reader.need("hidden_size"),
+        query_rank=reader.need("q_lora_rank"),
+        heads=reader.need("index_n_heads"),
+        dim=reader.need("index_head_dim"),
+        topk=reader.need("index_topk"),
+        # Halves, unlike MLA's pairs; the first published demo had it wrong.
+        rope=read_rope(reader, reader.need("qk_rope_head_dim"), interleaved=False),
+    )
+    return replace(read_mla(reader), indexer=indexer)
+
+
 def read_mha(reader: Reader) -> MHAConfig:
     """Multi-head attention's dimensions (DeepSeekMoE-16B)."""
     hidden, heads = reader.need("hidden_size"), reader.need("num_attention_heads")
@@ -214,6 +244,9 @@ def read_mha(reader: Reader) -> MHAConfig:
         rope=read_rope(reader, head_dim, interleaved=False),
         bias=reader.get("attention_bias", False),
     )
+
+
+ATTENTIONS = {"mla": read_mla, "sparse_mla": read_sparse_mla, "mha": read_mha}
 
 
 def read_moe(reader: Reader, *, scoring: str, method: str) -> MoEConfig | None:
@@ -250,7 +283,7 @@ def read_moe(reader: Reader, *, scoring: str, method: str) -> MoEConfig | None:
 def read_decoder(
     config: Json, attention: str, *, scoring: str = "softmax", method: str = "greedy"
 ) -> DecoderConfig:
-    """Read a whole DeepSeek config; `attention` is "mla" or "mha".
+    """Read a whole DeepSeek config; `attention` is one of ATTENTIONS.
 
     Raises:
         ConfigError: a key is missing, has a value we do not compute, or is unknown.
@@ -264,7 +297,7 @@ def read_decoder(
         layers=reader.need("num_hidden_layers"),
         dense_width=reader.need("intermediate_size"),
         eps=float(reader.get("rms_norm_eps", 1e-6)),
-        attention={"mla": read_mla, "mha": read_mha}[attention](reader),
+        attention=ATTENTIONS[attention](reader),
         moe=read_moe(reader, scoring=scoring, method=method),
         tied_head=reader.get("tie_word_embeddings", False),
         mtp_layers=reader.get("num_nextn_predict_layers", 0),

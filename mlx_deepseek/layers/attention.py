@@ -1,10 +1,15 @@
-"""Scaled dot-product attention with values narrower than queries, on Metal's fused kernel too."""
+"""Scaled dot-product attention to expanded keys, to latent rows, and to chosen rows."""
 
 import mlx.core as mx
+
+from mlx_deepseek.layers.latents import PackedRows, Rows
 
 # Metal's fused kernel wants equally wide queries and values, of one of these widths; without it
 # all scores [B, H, L, S] are written to memory.
 FUSED_WIDTHS = frozenset({64, 72, 80, 96, 128, 192, 256})
+
+# Numbers of chosen rows [B, L, K, R + P] held at a time while a prompt is read.
+TAKEN_AT_A_TIME = 1 << 25
 
 
 def attend(
@@ -28,3 +33,48 @@ def attend(
         values = mx.pad(values, [(0, 0)] * 3 + [(0, width - value_width)])
     out = mx.fast.scaled_dot_product_attention(queries, keys, values, scale=scale, mask=mask)
     return out[..., :value_width]
+
+
+def attend_rows(
+    queries: mx.array, rows: Rows | PackedRows, rank: int, mask: mx.array | str | None
+) -> mx.array:
+    """Attended latents [B, H, L, R] of scaled queries [B, H, L, R + P] to S rows.
+
+    All heads' queries are rows of one product.
+    """
+    B, H, L, _ = queries.shape
+    S = rows.length
+    scores = rows.scores(queries.reshape(B, 1, H * L, -1))  # [B, 1, H L, S]
+    if mask is not None:
+        if isinstance(mask, str):  # "causal"
+            mask = mx.arange(S - L, S)[:, None] >= mx.arange(S)
+        scores = hide(scores.reshape(B, H, L, S), mask).reshape(scores.shape)
+    # Float32 inside the softmax, as the reference.
+    out = rows.mix(mx.softmax(scores, axis=-1, precise=True), rank)
+    return out.reshape(B, H, L, rank)
+
+
+def attend_taken(
+    queries: mx.array, rows: Rows | PackedRows, rank: int, places: mx.array, allowed: mx.array
+) -> mx.array:
+    """The same to each query's own K rows, at `places` [B, L, K] where `allowed` [B, L, K]."""
+    queries = queries.swapaxes(1, 2)  # [B, L, H, R + P]
+    B, L, _, width = queries.shape
+    step = max(1, TAKEN_AT_A_TIME // (B * places.shape[-1] * width))
+    out: list[mx.array] = []
+    for start in range(0, L, step):
+        part = slice(start, start + step)
+        place = places[:, part]
+        if out:  # wait, or all queries' rows would exist together
+            place = mx.depends([place], [out[-1]])[0]
+        taken = rows.take(place, queries.dtype)  # [B, l, K, R + P]
+        scores = hide(queries[:, part] @ taken.swapaxes(-1, -2), allowed[:, part, None])
+        out.append(mx.softmax(scores, axis=-1, precise=True) @ taken[..., :rank])
+    joined = out[0] if len(out) == 1 else mx.concatenate(out, axis=1)
+    return joined.swapaxes(1, 2)
+
+
+def hide(scores: mx.array, mask: mx.array) -> mx.array:
+    """Scores with the lowest number where `mask` is false."""
+    lowest = mx.array(mx.finfo(scores.dtype).min, dtype=scores.dtype)
+    return mx.where(mask, scores, lowest)

@@ -3,6 +3,7 @@
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.base import scaled_dot_product_attention
+from mlx_lm.models.cache import KVCache
 
 from mlx_deepseek.config import MHAConfig
 from mlx_deepseek.layers.rope import Rope, softmax_scale
@@ -21,6 +22,10 @@ class MultiHeadAttention(nn.Module):
         self.o_proj = nn.Linear(width, config.hidden, bias=config.bias)
         self.rope = Rope(config.rope)
         self.scale = softmax_scale(config.head_dim, config.rope.scaling)
+
+    def make_cache(self) -> KVCache:
+        """An empty cache of rotated keys and values."""
+        return KVCache()
 
     @property
     def cache_width(self) -> int:

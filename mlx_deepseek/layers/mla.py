@@ -1,9 +1,9 @@
 """Multi-head Latent Attention (arXiv:2405.04434 §2.1): keys and values as one latent per token.
 
-The cache holds the normalised latent [B, 1, S, R] and the rotated key shared by all heads
-[B, 1, S, P]: R + P numbers per token and layer. Two ways to attend give the same numbers:
-*expanded* rebuilds every head's keys and values, *absorbed* moves the up-projections to the
-queries and the output and attends to the latent itself, as one multi-query head.
+The cache holds one row per token: the normalised latent and the rotated key shared by all heads,
+R + P numbers. Three ways to attend give the same numbers: *expanded* rebuilds every head's keys and
+values, *absorbed* moves the up-projections to the queries and the output and attends to the rows
+themselves, as one multi-query head; *gathered* does so with the rows that an indexer chose.
 """
 
 import mlx.core as mx
@@ -11,8 +11,14 @@ import mlx.nn as nn
 from mlx_lm.models.mla import MultiLinear
 
 from mlx_deepseek.config import MLAConfig
-from mlx_deepseek.layers.attention import attend
+from mlx_deepseek.layers.attention import attend, attend_rows, attend_taken
+from mlx_deepseek.layers.indexer import Indexer, sparse_mask
+from mlx_deepseek.layers.latent_cache import KVCache
+from mlx_deepseek.layers.latents import PackedRows, Rows
 from mlx_deepseek.layers.rope import Rope, softmax_scale
+
+# Numbers of expanded keys, values and scores held at a time; more heads wait for their turn.
+EXPANDED_AT_A_TIME = 1 << 25
 
 
 class LatentAttention(nn.Module):
@@ -32,81 +38,123 @@ class LatentAttention(nn.Module):
         self.kv_a_proj_with_mqa = nn.Linear(config.hidden, latent_width, bias=config.bias)
         self.kv_a_layernorm = nn.RMSNorm(config.kv_rank, eps=1e-6)
         self.o_proj = nn.Linear(config.heads * config.value_dim, config.hidden, bias=config.bias)
+        self.sparse = config.indexer is not None
+        if config.indexer is not None:
+            self.indexer = Indexer(config.indexer)
         self.rope = Rope(config.rope)
         self.scale = softmax_scale(query_dim, config.rope.scaling)
         self.add_up_projections()
 
+    def make_cache(self) -> KVCache:
+        """An empty cache of rows."""
+        return KVCache(*self.row_widths)
+
+    @property
+    def row_widths(self) -> tuple[int, int, int]:
+        """Numbers cached per token: of the latent, the rotated key and the indexer's key."""
+        index_dim = self.indexer.config.dim if self.sparse else 0
+        return self.config.kv_rank, self.config.rope.dims, index_dim
+
     @property
     def cache_width(self) -> int:
         """Numbers cached per token."""
-        return self.config.kv_rank + self.config.rope.dims
+        return sum(self.row_widths)
 
     def __call__(self, x: mx.array, mask: mx.array | str | None = None, cache=None) -> mx.array:
         """Attend from x [B, L, D] to the cache and itself."""
         offset = cache.offset if cache is not None else 0
-        q_nope, q_rope = self.queries(x, offset)
-        latent, key = self.compress(x, offset)
+        query_latent = self.query_latent(x)
+        queries = self.queries(query_latent, offset)
+        keys, index_keys = self.compress(x, offset), self.index_keys(x, offset)
         if cache is not None:
-            latent, key = cache.update_and_fetch(latent, key)
-        attend = self.absorbed if self.absorbs(x.shape[1], latent.shape[2]) else self.expanded
-        out = attend(q_nope, q_rope, latent, key, mask)  # [B, H, L, V]
+            keys, index_keys = cache.update_and_fetch(keys, index_keys)
+        rows = keys if isinstance(keys, PackedRows) else Rows(keys)
+        chosen = None
+        if self.sparse:
+            chosen = self.indexer(x, query_latent, index_keys, mask, offset)
+        out = self.attend(queries, rows, mask, chosen)  # [B, H, L, V]
         return self.o_proj(out.transpose(0, 2, 1, 3).flatten(-2))
 
-    def queries(self, x: mx.array, offset: int | mx.array) -> tuple[mx.array, mx.array]:
+    def query_latent(self, x: mx.array) -> mx.array:
+        """What queries are made of: the compressed x [B, L, Q], or x itself."""
+        return x if self.config.query_rank is None else self.q_a_layernorm(self.q_a_proj(x))
+
+    def queries(self, latent: mx.array, offset: int | mx.array) -> tuple[mx.array, mx.array]:
         """Query parts without [B, H, L, N] and with rotation [B, H, L, P]."""
-        if self.config.query_rank is None:
-            q = self.q_proj(x)
-        else:
-            q = self.q_b_proj(self.q_a_layernorm(self.q_a_proj(x)))
+        q = (self.q_proj if self.config.query_rank is None else self.q_b_proj)(latent)
         q = mx.unflatten(q, -1, (self.config.heads, -1)).transpose(0, 2, 1, 3)
         q_nope, q_rope = mx.split(q, [self.config.nope_dim], axis=-1)
         return q_nope, self.rope(q_rope, offset)
 
-    def compress(self, x: mx.array, offset: int | mx.array) -> tuple[mx.array, mx.array]:
-        """What the cache keeps: latent [B, 1, L, R] and rotated shared key [B, 1, L, P]."""
-        compressed = self.kv_a_proj_with_mqa(x)[:, None]  # [B, 1, L, R + P]
+    def compress(self, x: mx.array, offset: int | mx.array) -> mx.array:
+        """What the cache keeps: latent and rotated shared key [B, 1, L, R + P]."""
+        compressed = self.kv_a_proj_with_mqa(x)[:, None]
         latent, key = mx.split(compressed, [self.config.kv_rank], axis=-1)
-        return self.kv_a_layernorm(latent), self.rope(key, offset)
+        return mx.concatenate([self.kv_a_layernorm(latent), self.rope(key, offset)], axis=-1)
 
-    def absorbs(self, new: int, cached: int) -> bool:
-        """Whether absorbing takes fewer multiplications per head, for L `new` of S `cached`."""
+    def index_keys(self, x: mx.array, offset: int | mx.array) -> mx.array:
+        """What the cache keeps for the indexer [B, 1, L, I]; I is 0 where attention is dense."""
+        if self.sparse:
+            return self.indexer.keys(x, offset)
+        return mx.zeros((x.shape[0], 1, x.shape[1], 0), x.dtype)
+
+    def attend(
+        self,
+        queries: tuple[mx.array, mx.array],
+        rows: Rows | PackedRows,
+        mask: mx.array | str | None,
+        chosen: tuple[mx.array, mx.array] | None,
+    ) -> mx.array:
+        """Attended values [B, H, L, V], in the way that takes the fewest multiplications."""
+        new = queries[0].shape[2]
+        seen = rows.length if chosen is None else chosen[0].shape[-1]
+        if self.absorbs(new, rows.length, seen):
+            return self.absorbed(*queries, rows, mask, chosen)
+        if chosen is not None:
+            mask = sparse_mask(chosen, rows.length)
+        return self.expanded(*queries, rows.dense(queries[0].dtype), mask)
+
+    def absorbs(self, new: int, cached: int, seen: int) -> bool:
+        """Whether absorbing takes fewer multiplications per head than expanding.
+
+        For L `new` queries that each see `seen` of S `cached` tokens.
+        """
         c = self.config
         if not self.absorbable():
             return False
         up = c.kv_rank * (c.nope_dim + c.value_dim)
         expanded = cached * up + new * cached * (c.nope_dim + c.value_dim)
-        return new * up + new * cached * 2 * c.kv_rank < expanded
+        return new * up + new * seen * 2 * c.kv_rank < expanded
 
-    def expanded(self, q_nope, q_rope, latent, key, mask) -> mx.array:
-        """Attention over per-head keys and values rebuilt from the latent; [B, H, L, V]."""
-        k_nope, values = self.expand(latent)  # [B, H, S, N], [B, H, S, V]
-        key = mx.broadcast_to(key, (*k_nope.shape[:-1], key.shape[-1]))
-        return attend(
-            mx.concatenate([q_nope, q_rope], axis=-1),
-            mx.concatenate([k_nope, key], axis=-1),
-            values,
-            scale=self.scale,
-            mask=mask,
-        )
+    def absorbed(self, q_nope, q_rope, rows: Rows | PackedRows, mask, chosen=None) -> mx.array:
+        """Attention to all rows that `mask` shows, or to the chosen ones; [B, H, L, V]."""
+        queries = mx.concatenate([self.absorb_queries(q_nope), q_rope], axis=-1) * self.scale
+        rank = self.config.kv_rank
+        if chosen is None:
+            return self.unembed(attend_rows(queries, rows, rank, mask))
+        return self.unembed(attend_taken(queries, rows, rank, *chosen))
 
-    def absorbed(self, q_nope, q_rope, latent, key, mask) -> mx.array:
-        """Attention over the latent; all heads' queries are rows of one product; [B, H, L, V]."""
-        B, H, L, _ = q_nope.shape
-        S = latent.shape[2]
+    def expanded(self, q_nope, q_rope, rows: mx.array, mask) -> mx.array:
+        """Attention over per-head keys and values rebuilt from rows [B, 1, S, R + P].
 
-        def rows(q: mx.array) -> mx.array:
-            return (q * self.scale).reshape(B, 1, H * L, -1)
-
-        scores = rows(self.absorb_queries(q_nope)) @ latent.swapaxes(-1, -2)
-        scores = scores + rows(q_rope) @ key.swapaxes(-1, -2)  # [B, 1, H * L, S]
-        if mask is not None:
-            if isinstance(mask, str):  # "causal"
-                mask = mx.arange(S - L, S)[:, None] >= mx.arange(S)
-            lowest = mx.array(mx.finfo(scores.dtype).min, dtype=scores.dtype)
-            scores = mx.where(mask, scores.reshape(B, H, L, S), lowest).reshape(scores.shape)
-        # Float32 inside the softmax, as the reference.
-        out = mx.softmax(scores, axis=-1, precise=True) @ latent  # [B, 1, H * L, R]
-        return self.unembed(out.reshape(B, H, L, -1))
+        As many heads at a time as memory allows, so that long prompts take no more of it.
+        """
+        c = self.config
+        latent, key = mx.split(rows, [c.kv_rank], axis=-1)
+        (B, H, L, _), S = q_nope.shape, rows.shape[2]
+        per_head = B * S * (2 * c.nope_dim + c.rope.dims + 2 * c.value_dim + L)
+        step = max(1, EXPANDED_AT_A_TIME // per_head)
+        out: list[mx.array] = []
+        for start in range(0, H, step):
+            heads = slice(start, min(start + step, H))
+            if out:  # wait, or all heads' keys and values would exist together
+                latent = mx.depends([latent], [out[-1]])[0]
+            k_nope, values = self.expand(latent, heads)  # [B, h, S, N], [B, h, S, V]
+            shared = mx.broadcast_to(key, (*k_nope.shape[:-1], key.shape[-1]))
+            queries = mx.concatenate([q_nope[:, heads], q_rope[:, heads]], axis=-1)
+            keys = mx.concatenate([k_nope, shared], axis=-1)
+            out.append(attend(queries, keys, values, scale=self.scale, mask=mask))
+        return out[0] if len(out) == 1 else mx.concatenate(out, axis=1)
 
     def add_up_projections(self) -> None:
         """Create the parameters that turn a latent into keys and values."""
@@ -117,40 +165,36 @@ class LatentAttention(nn.Module):
         """Whether the up-projections can be taken apart; a LoRA-wrapped matrix cannot."""
         return "weight" in self.kv_b_proj
 
-    def expand(self, latent: mx.array) -> tuple[mx.array, mx.array]:
-        """Every head's keys [B, H, S, N] and values [B, H, S, V] of latent [B, 1, S, R]."""
-        kv = mx.unflatten(self.kv_b_proj(latent.squeeze(1)), -1, (self.config.heads, -1))
-        keys, values = mx.split(kv.transpose(0, 2, 1, 3), [self.config.nope_dim], axis=-1)
-        return keys, values
+    def expand(self, latent: mx.array, heads: slice) -> tuple[mx.array, mx.array]:
+        """Some heads' keys [B, h, S, N] and values [B, h, S, V] of latent [B, 1, S, R]."""
+        c = self.config
+        if heads == slice(0, c.heads) or not self.absorbable():
+            kv = mx.unflatten(self.kv_b_proj(latent.squeeze(1)), -1, (c.heads, -1))
+            kv = kv.transpose(0, 2, 1, 3)[:, heads]
+            keys, values = mx.split(kv, [c.nope_dim], axis=-1)
+            return keys, values
+        nope, value = slice(0, c.nope_dim), slice(c.nope_dim, None)
+        keys = self.per_head(latent, nope, transpose=True, heads=heads)
+        return keys, self.per_head(latent, value, transpose=True, heads=heads)
 
     def absorb_queries(self, q_nope: mx.array) -> mx.array:
         """Queries [B, H, L, N] as queries to the latent [B, H, L, R]."""
-        return self._per_head(q_nope, slice(0, self.config.nope_dim), transpose=False)
+        return self.per_head(q_nope, slice(0, self.config.nope_dim), transpose=False)
 
     def unembed(self, out: mx.array) -> mx.array:
         """Attended latents [B, H, L, R] as values [B, H, L, V]."""
-        return self._per_head(out, slice(self.config.nope_dim, None), transpose=True)
+        return self.per_head(out, slice(self.config.nope_dim, None), transpose=True)
 
-    def _per_head(self, x: mx.array, rows: slice, *, transpose: bool) -> mx.array:
-        """x times some `rows` of each head's block of kv_b_proj, plain or quantized."""
+    def per_head(
+        self, x: mx.array, rows: slice, *, transpose: bool, heads: slice = slice(None)
+    ) -> mx.array:
+        """x times some `rows` of some heads' blocks of kv_b_proj, plain or quantized."""
         w = self.kv_b_proj
 
         def block(name: str) -> mx.array:
-            return mx.unflatten(w[name], 0, (self.config.heads, -1))[:, rows]
+            return mx.unflatten(w[name], 0, (self.config.heads, -1))[heads, rows]
 
-        if not isinstance(w, nn.QuantizedLinear):
-            weight = block("weight")
-            return x @ (weight.swapaxes(-1, -2) if transpose else weight)
-        return mx.quantized_matmul(
-            x,
-            block("weight"),
-            scales=block("scales"),
-            biases=block("biases") if w.get("biases") is not None else None,
-            transpose=transpose,
-            group_size=w.group_size,
-            bits=w.bits,
-            mode=w.mode,
-        )
+        return product(w, x, block, transpose=transpose)
 
 
 class SplitLatentAttention(LatentAttention):
@@ -164,11 +208,34 @@ class SplitLatentAttention(LatentAttention):
     def absorbable(self) -> bool:
         return True
 
-    def expand(self, latent: mx.array) -> tuple[mx.array, mx.array]:
-        return self.embed_q(latent, transpose=False), self.unembed_out(latent)
+    def expand(self, latent: mx.array, heads: slice) -> tuple[mx.array, mx.array]:
+        if heads == slice(0, self.config.heads):
+            return self.embed_q(latent, transpose=False), self.unembed_out(latent)
+        keys = product(self.embed_q, latent, lambda n: self.embed_q[n][heads], transpose=False)
+        values = product(
+            self.unembed_out, latent, lambda n: self.unembed_out[n][heads], transpose=True
+        )
+        return keys, values
 
     def absorb_queries(self, q_nope: mx.array) -> mx.array:
         return self.embed_q(q_nope)
 
     def unembed(self, out: mx.array) -> mx.array:
         return self.unembed_out(out)
+
+
+def product(module: nn.Module, x: mx.array, part, *, transpose: bool) -> mx.array:
+    """x times a part of a module's matrix, plain or quantized; `part` cuts it from an array."""
+    weight = part("weight")
+    if "scales" not in module:
+        return x @ (weight.swapaxes(-1, -2) if transpose else weight)
+    return mx.quantized_matmul(
+        x,
+        weight,
+        scales=part("scales"),
+        biases=part("biases") if module.get("biases") is not None else None,
+        transpose=transpose,
+        group_size=module.group_size,
+        bits=module.bits,
+        mode=module.mode,
+    )

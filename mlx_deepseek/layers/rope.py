@@ -11,7 +11,7 @@ from mlx_deepseek.errors import ConfigError
 
 
 class Rope(nn.Module):
-    """Rotates the last axis of [..., L, P] by each token's position."""
+    """Rotates the first P channels of [..., L, C] by each token's position; C is P or more."""
 
     def __init__(self, config: RopeConfig):
         super().__init__()
@@ -22,9 +22,10 @@ class Rope(nn.Module):
         self._wavelengths = mx.array(1.0 / inverse_frequencies(config), dtype=mx.float32)
 
     def __call__(self, x: mx.array, offset: int | mx.array = 0) -> mx.array:
-        """Rotate x [B, H, L, P] from position `offset` on, a number or one per row."""
+        """Rotate x [B, H, L, C] from position `offset` on, a number or one per row."""
         if self.magnitude != 1.0:
-            x = x * self.magnitude
+            rotated, rest = mx.split(x, [self.dims], axis=-1)
+            x = mx.concatenate([rotated * self.magnitude, rest], axis=-1)
         return mx.fast.rope(
             x,
             self.dims,

@@ -6,7 +6,7 @@ import mlx.nn as nn
 
 from mlx_deepseek.config import Json
 from mlx_deepseek.errors import ConfigError
-from mlx_deepseek.models import deepseek, deepseek_v2, deepseek_v3, dense
+from mlx_deepseek.models import deepseek, deepseek_v2, deepseek_v3, deepseek_v32, dense
 
 Builder = Callable[[Json, str | None], nn.Module]
 
@@ -14,6 +14,7 @@ ARCHITECTURES: Mapping[str, Builder] = {
     "deepseek": deepseek.build,
     "deepseek_v2": deepseek_v2.build,
     "deepseek_v3": deepseek_v3.build,
+    "deepseek_v32": deepseek_v32.build,
     "llama": dense.build,
     "qwen2": dense.build,
     "qwen3": dense.build,

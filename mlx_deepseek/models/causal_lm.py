@@ -36,8 +36,8 @@ class CausalLM(nn.Module):
         return self.model.layers
 
     def make_cache(self) -> list[KVCache]:
-        """An empty cache per layer; for MLA "keys" are latents and "values" the shared keys."""
-        return [KVCache() for _ in self.layers]
+        """An empty cache per layer, as its attention wants it."""
+        return [layer.self_attn.make_cache() for layer in self.layers]
 
     def hidden(
         self, ids: mx.array, cache=None, input_embeddings: mx.array | None = None

@@ -25,6 +25,8 @@ class MTPLayer(DecoderLayer):
 
     def __init__(self, config: DecoderConfig, attention: AttentionFactory, index: int):
         super().__init__(config, attention, index)
+        # V3.2's has an indexer too; a single layer is read whole, which the reference does.
+        self.self_attn.sparse = False
         self.embed_tokens = nn.Embedding(config.vocab, config.hidden)
         self.enorm = nn.RMSNorm(config.hidden, eps=config.eps)
         self.hnorm = nn.RMSNorm(config.hidden, eps=config.eps)

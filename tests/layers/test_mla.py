@@ -8,9 +8,10 @@ import mlx.nn as nn
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mlx_lm.models.cache import KVCache
 
 from mlx_deepseek.config import MLAConfig, RopeConfig
+from mlx_deepseek.layers import mla
+from mlx_deepseek.layers.latents import Rows
 from mlx_deepseek.layers.mla import LatentAttention, SplitLatentAttention
 
 CONFIG = MLAConfig(
@@ -40,9 +41,9 @@ def test_absorbed_equals_expanded(kind, cached, new, seed):
     layer = attention(kind, seed=seed)
     x = mx.random.normal((2, cached + new, 32))
     q_nope, q_rope = layer.queries(x[:, cached:], cached)
-    latent, key = layer.compress(x, 0)
-    args = (q_nope, q_rope, latent, key, "causal" if new > 1 else None)
-    assert close(layer.absorbed(*args), layer.expanded(*args))
+    rows, mask = layer.compress(x, 0), "causal" if new > 1 else None
+    absorbed = layer.absorbed(q_nope, q_rope, Rows(rows), mask)
+    assert close(absorbed, layer.expanded(q_nope, q_rope, rows, mask))
 
 
 @settings(max_examples=15, deadline=None)
@@ -50,7 +51,7 @@ def test_absorbed_equals_expanded(kind, cached, new, seed):
 def test_chunked_prefill_equals_one_prefill(cuts, seed):
     layer = attention(seed=seed)
     x = mx.random.normal((1, 12, 32))
-    cache, parts = KVCache(), []
+    cache, parts = layer.make_cache(), []
     edges = [0, *sorted(set(cuts)), 12]
     for start, end in itertools.pairwise(edges):
         mask = "causal" if end - start > 1 else None
@@ -58,13 +59,15 @@ def test_chunked_prefill_equals_one_prefill(cuts, seed):
     assert close(mx.concatenate(parts, axis=1), layer(x, "causal"))
 
 
-def test_cache_holds_latent_and_shared_key_and_nothing_else():
-    layer, cache = attention(), KVCache()
+def test_the_cache_holds_one_row_per_token_and_nothing_else():
+    layer = attention()
+    cache = layer.make_cache()
     layer(mx.random.normal((1, 5, 32)), "causal", cache)
-    latent, key = cache.keys[..., : cache.offset, :], cache.values[..., : cache.offset, :]
-    assert latent.shape == (1, 1, 5, 32)
-    assert key.shape == (1, 1, 5, 8)
+    rows, index_keys = cache.keys_and_values()
+    assert rows.shape == (1, 1, 5, 40)
+    assert index_keys.size == 0
     assert layer.cache_width == 40
+    assert cache.nbytes == cache.keys.nbytes
 
 
 def test_the_cheaper_way_follows_from_shapes():
@@ -72,10 +75,12 @@ def test_the_cheaper_way_follows_from_shapes():
         CONFIG, kv_rank=512, nope_dim=128, value_dim=128, rope=RopeConfig(dims=64)
     )
     layer = attention(config=v3)
-    assert layer.absorbs(1, 1000)  # decode
-    assert layer.absorbs(4, 8192)  # verifying a few drafted tokens
-    assert not layer.absorbs(1000, 1000)  # prefill
-    assert not layer.absorbs(512, 8192)  # a late chunk of a long prefill
+    assert layer.absorbs(1, 1000, 1000)  # decode
+    assert layer.absorbs(4, 8192, 8192)  # verifying a few drafted tokens
+    assert not layer.absorbs(1000, 1000, 1000)  # prefill
+    assert not layer.absorbs(512, 8192, 8192)  # a late chunk of a long prefill
+    assert layer.absorbs(2048, 32768, 2048)  # the same with sparse attention
+    assert not layer.absorbs(2048, 4096, 2048)  # which pays only from some length on
 
 
 def test_both_layouts_compute_the_same():
@@ -96,9 +101,22 @@ def test_quantized_projections_are_used_as_they_are(kind):
     nn.quantize(layer, group_size=32, bits=8)
     x = mx.random.normal((1, 4, 32))
     q_nope, q_rope = layer.queries(x, 0)
-    latent, key = layer.compress(x, 0)
-    args = (q_nope, q_rope, latent, key, "causal")
-    assert close(layer.absorbed(*args), layer.expanded(*args))
+    rows = layer.compress(x, 0)
+    absorbed = layer.absorbed(q_nope, q_rope, Rows(rows), "causal")
+    assert close(absorbed, layer.expanded(q_nope, q_rope, rows, "causal"))
+
+
+@pytest.mark.parametrize("kind", [LatentAttention, SplitLatentAttention])
+@pytest.mark.parametrize("quantized", [False, True])
+def test_expanding_some_heads_at_a_time_is_expanding_all(kind, quantized, monkeypatch):
+    layer = attention(kind)
+    if quantized:
+        nn.quantize(layer, group_size=32, bits=8)
+    x = mx.random.normal((2, 6, 32))
+    args = (*layer.queries(x, 0), layer.compress(x, 0), "causal")
+    whole = layer.expanded(*args)
+    monkeypatch.setattr(mla, "EXPANDED_AT_A_TIME", 4000)  # two heads, then one
+    assert close(layer.expanded(*args), whole)
 
 
 def test_a_wrapped_up_projection_falls_back_to_expanding():
@@ -108,7 +126,7 @@ def test_a_wrapped_up_projection_falls_back_to_expanding():
     x = mx.random.normal((1, 1, 32))
     plain = layer(x)
     layer.kv_b_proj = LoRALinear.from_base(layer.kv_b_proj, r=4)
-    assert not layer.absorbs(1, 1)
+    assert not layer.absorbs(1, 1, 1)
     assert close(layer(x), plain)  # a fresh adapter adds zero
     layer.kv_b_proj.lora_b = mx.random.normal(layer.kv_b_proj.lora_b.shape)
     assert not close(layer(x), plain)

@@ -1,0 +1,170 @@
+"""The latent cache of one layer: mlx-lm's, with one row per token; and a quantized one.
+
+"Keys" are rows [B, 1, S, R + P] of latent and rotated key. "Values" are the keys of the sparse
+attention's indexer [B, 1, S, I], of width 0 without one. So whatever mlx-lm does with caches
+(trimming, batching, saving, rotating) works on ours.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_map, tree_reduce
+from mlx_lm.models import cache as mlx_lm_cache
+from mlx_lm.models.cache import create_attention_mask
+
+from mlx_deepseek.errors import ConfigError
+from mlx_deepseek.layers.latents import PackedRows, Packing
+
+BITS = (4, 8)
+STEP = 256  # tokens by which a buffer grows
+# A rotated key this much narrower than the latent takes 8 bits beside a 4-bit latent: a quarter
+# of the divergence for a tenth more bytes (docs/measurements.md).
+NARROW = 8
+
+
+@dataclass(frozen=True)
+class CacheFormat:
+    """How rows are packed: latent, then rotated key; and the indexer's keys."""
+
+    row: tuple[Packing, Packing]
+    index: Packing | None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes per token of one layer."""
+        return sum(part.nbytes for part in self.row) + (self.index.nbytes if self.index else 0)
+
+
+def cache_format(rank: int, rope_dims: int, index_dims: int, bits: int) -> CacheFormat:
+    """The format of `bits` per number for rows of R = `rank` and P = `rope_dims`.
+
+    The indexer's keys take 8 bits: what they choose is all that attention sees.
+
+    Raises:
+        ConfigError: other bits than 4 and 8, or widths that do not divide into groups.
+    """
+    if bits not in BITS:
+        raise ConfigError(f"Cache bits are {bits}. Expected {' or '.join(map(str, BITS))}.")
+    if bits == 4 and rope_dims * NARROW <= rank:
+        row = packing(rank, 4, largest_group=128), packing(rope_dims, 8)
+    else:
+        row = packing(rank, bits), packing(rope_dims, bits)
+    return CacheFormat(row, packing(index_dims, 8) if index_dims else None)
+
+
+def packing(width: int, bits: int, largest_group: int = 64) -> Packing:
+    """The largest groups of at most `largest_group` numbers that divide `width`.
+
+    Raises:
+        ConfigError: not even 32 does.
+    """
+    for size in (128, 64, 32):
+        if size <= largest_group and width % size == 0:
+            return Packing(width, bits, size)
+    raise ConfigError(
+        f"The latent cache cannot be quantized: a part of {width} numbers per token does not "
+        "divide into groups of 32. Load the model without cache bits."
+    )
+
+
+class KVCache(mlx_lm_cache.KVCache):
+    """mlx-lm's cache that quantizes into ours; of its name, by which mlx-lm loads saved ones."""
+
+    def __init__(self, rank: int, rope_dims: int, index_dims: int = 0):
+        super().__init__()
+        self.widths = rank, rope_dims, index_dims
+
+    def to_quantized(self, group_size: int = 64, bits: int = 4) -> "QuantizedLatentCache":
+        """The same tokens quantized; groups are as the rows' widths allow.
+
+        Raises:
+            ConfigError: as `cache_format`.
+        """
+        packed = QuantizedLatentCache(cache_format(*self.widths, bits))
+        if self.keys is not None:
+            packed.update_and_fetch(*self.keys_and_values())
+        return packed
+
+
+class QuantizedLatentCache(mlx_lm_cache._BaseCache):
+    """Rows in a CacheFormat: trees of arrays with tokens along axis 2, like mlx-lm's own."""
+
+    def __init__(self, format: CacheFormat):
+        self.format = format
+        self.keys: Any = None
+        self.values: Any = None
+        self.offset = 0
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[Any, Any]:
+        """Append rows [B, 1, L, R + P] and the indexer's keys [B, 1, L, I]; all so far."""
+        parts = mx.split(keys, [self.format.row[0].width], axis=-1)
+        new = [packing.pack(part) for packing, part in zip(self.format.row, parts, strict=True)]
+        index = self.format.index.pack(values) if self.format.index else values
+        self.keys = append(self.keys, new, self.offset)
+        self.values = append(self.values, index, self.offset)
+        self.offset += keys.shape[2]
+        return self.keys_and_values()
+
+    def keys_and_values(self) -> tuple[Any, Any]:
+        """PackedRows of the tokens so far, and of the indexer's keys or an array of width 0."""
+        keys, values = tree_map(lambda a: a[..., : self.offset, :], (self.keys, self.values))
+        index = self.format.index
+        return (
+            PackedRows(keys, self.format.row),
+            PackedRows([values], [index]) if index else values,
+        )
+
+    @property
+    def state(self) -> tuple[Any, ...]:
+        """What there is to evaluate or copy."""
+        return self.keys, self.values, self.offset
+
+    @state.setter
+    def state(self, state: Sequence[Any]) -> None:
+        self.keys, self.values, self.offset = state
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, room to grow included."""
+        return tree_reduce(lambda total, a: total + a.nbytes, (self.keys, self.values), 0)
+
+    def size(self) -> int:
+        """Tokens held."""
+        return self.offset
+
+    def empty(self) -> bool:
+        """Whether nothing was ever appended."""
+        return self.keys is None
+
+    def is_trimmable(self) -> bool:
+        """Rows do not depend on later ones."""
+        return True
+
+    def trim(self, n: int) -> int:
+        """Forget the last n tokens; returns how many there were to forget."""
+        n = min(self.offset, n)
+        self.offset -= n
+        return n
+
+    def make_mask(self, *args: Any, **kwargs: Any) -> Any:
+        """The causal mask, as mlx-lm's caches make it."""
+        return create_attention_mask(*args, offset=self.offset, **kwargs)
+
+
+def append(held: Any, new: Any, offset: int) -> Any:
+    """Trees of buffers with `new` written from `offset` on, grown in steps where needed."""
+    if held is None:
+        held = tree_map(lambda a: mx.zeros((*a.shape[:2], 0, a.shape[3]), a.dtype), new)
+
+    def write(buffer: mx.array, piece: mx.array) -> mx.array:
+        end = offset + piece.shape[2]
+        if end > buffer.shape[2]:
+            room = -(-piece.shape[2] // STEP) * STEP
+            more = mx.zeros((*piece.shape[:2], room, piece.shape[3]), piece.dtype)
+            buffer = mx.concatenate([buffer[:, :, :offset], more], axis=2)
+        buffer[:, :, offset:end] = piece
+        return buffer
+
+    return tree_map(write, held, new)
