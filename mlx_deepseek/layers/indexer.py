@@ -27,7 +27,7 @@ class Indexer(nn.Module):
         self.rope = Rope(config.rope)  # rotates the first channels; MLA's rotated ones are last
         self.scale = (config.heads * config.dim) ** -0.5
 
-    def keys(self, x: mx.array, offset: int | mx.array) -> mx.array:
+    def compress(self, x: mx.array, offset: int | mx.array) -> mx.array:
         """What the cache keeps of x [B, L, D]: [B, 1, L, I]."""
         return self.rope(self.k_norm(self.wk(x))[:, None], offset)
 
@@ -52,18 +52,18 @@ class Indexer(nn.Module):
         queries = self.rope(queries, offset).swapaxes(1, 2)  # [B, L, H, I]
         # Float32, as the reference: the weights decide between nearly equal scores.
         weights = self.weights_proj(x.astype(mx.float32)) * self.scale  # [B, L, H]
-        allowed = visible(mask, length, rows.length)
+        shown = visible(mask, length, rows.length)
         step = max(1, SCORES_AT_A_TIME // (x.shape[0] * heads * rows.length))
-        chosen = []
+        chosen: list[tuple[mx.array, mx.array]] = []
         for start in range(0, length, step):
             part = slice(start, start + step)
             query = queries[:, part]
             if chosen:  # one part after the other: their scores must not exist together
                 query = mx.depends([query], [chosen[-1][0]])[0]
             scores = score(rows, query, weights[:, part])
-            chosen.append(best(scores, None if allowed is None else allowed[:, part], topk))
-        places, may = zip(*chosen, strict=True)
-        return mx.concatenate(places, axis=1), mx.concatenate(may, axis=1)
+            chosen.append(best(scores, None if shown is None else shown[:, part], topk))
+        places, allowed = ([pair[i] for pair in chosen] for i in (0, 1))
+        return mx.concatenate(places, axis=1), mx.concatenate(allowed, axis=1)
 
 
 def score(rows: Rows | PackedRows, queries: mx.array, weights: mx.array) -> mx.array:

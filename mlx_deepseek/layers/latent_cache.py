@@ -76,7 +76,7 @@ class KVCache(mlx_lm_cache.KVCache):
         super().__init__()
         self.widths = rank, rope_dims, index_dims
 
-    def to_quantized(self, group_size: int = 64, bits: int = 4) -> "QuantizedLatentCache":
+    def to_quantized(self, group_size: int = 64, bits: int = 4) -> Any:
         """The same tokens quantized; groups are as the rows' widths allow.
 
         Raises:
@@ -84,11 +84,12 @@ class KVCache(mlx_lm_cache.KVCache):
         """
         packed = QuantizedLatentCache(cache_format(*self.widths, bits))
         if self.keys is not None:
-            packed.update_and_fetch(*self.keys_and_values())
+            keys, values = self.keys_and_values()
+            packed.update_and_fetch(keys, values)  # type: ignore[arg-type]
         return packed
 
 
-class QuantizedLatentCache(mlx_lm_cache._BaseCache):
+class QuantizedLatentCache:
     """Rows in a CacheFormat: trees of arrays with tokens along axis 2, like mlx-lm's own."""
 
     def __init__(self, format: CacheFormat):
@@ -128,7 +129,7 @@ class QuantizedLatentCache(mlx_lm_cache._BaseCache):
     @property
     def nbytes(self) -> int:
         """Bytes held, room to grow included."""
-        return tree_reduce(lambda total, a: total + a.nbytes, (self.keys, self.values), 0)
+        return tree_reduce(lambda total, a: total + a.nbytes, (self.keys, self.values), 0)  # type: ignore[return-value]
 
     def size(self) -> int:
         """Tokens held."""

@@ -6,6 +6,8 @@ values, *absorbed* moves the up-projections to the queries and the output and at
 themselves, as one multi-query head; *gathered* does so with the rows that an indexer chose.
 """
 
+from typing import Any
+
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.mla import MultiLinear
@@ -95,7 +97,7 @@ class LatentAttention(nn.Module):
     def index_keys(self, x: mx.array, offset: int | mx.array) -> mx.array:
         """What the cache keeps for the indexer [B, 1, L, I]; I is 0 where attention is dense."""
         if self.sparse:
-            return self.indexer.keys(x, offset)
+            return self.indexer.compress(x, offset)
         return mx.zeros((x.shape[0], 1, x.shape[1], 0), x.dtype)
 
     def attend(
@@ -224,7 +226,7 @@ class SplitLatentAttention(LatentAttention):
         return self.unembed_out(out)
 
 
-def product(module: nn.Module, x: mx.array, part, *, transpose: bool) -> mx.array:
+def product(module: Any, x: mx.array, part, *, transpose: bool) -> mx.array:
     """x times a part of a module's matrix, plain or quantized; `part` cuts it from an array."""
     weight = part("weight")
     if "scales" not in module:

@@ -1,8 +1,9 @@
 """A decoder with its output head and MTP layers, in mlx-lm's model protocol."""
 
+from typing import Any
+
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_lm.models.cache import KVCache
 
 from mlx_deepseek.config import DecoderConfig
 from mlx_deepseek.errors import ConfigError
@@ -35,9 +36,9 @@ class CausalLM(nn.Module):
         """The decoder's layers, without MTP."""
         return self.model.layers
 
-    def make_cache(self) -> list[KVCache]:
+    def make_cache(self) -> list[Any]:
         """An empty cache per layer, as its attention wants it."""
-        return [layer.self_attn.make_cache() for layer in self.layers]
+        return [layer.make_cache() for layer in self.layers]
 
     def hidden(
         self, ids: mx.array, cache=None, input_embeddings: mx.array | None = None

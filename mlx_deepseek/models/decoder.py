@@ -11,7 +11,7 @@ from mlx_deepseek.config import DecoderConfig
 from mlx_deepseek.layers.mlp import MLP
 from mlx_deepseek.layers.moe import MoE
 
-AttentionFactory = Callable[[Any], nn.Module]  # from the config's attention part
+AttentionFactory = Callable[[Any], Any]  # from the config's attention part
 
 
 class DecoderLayer(nn.Module):
@@ -31,6 +31,10 @@ class DecoderLayer(nn.Module):
         """Transform x [B, L, D]."""
         x = x + self.self_attn(self.input_layernorm(x), mask, cache)
         return x + self.mlp(self.post_attention_layernorm(x))
+
+    def make_cache(self) -> Any:
+        """An empty cache, as the layer's attention wants it."""
+        return self.self_attn.make_cache()
 
 
 class Decoder(nn.Module):

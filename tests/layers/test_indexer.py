@@ -62,7 +62,7 @@ def test_it_chooses_the_best_scores_among_the_visible(length, batch, seed):
     mx.random.seed(seed)
     layer = Indexer(INDEXER)
     x, latent = mx.random.normal((batch, length, 32)), mx.random.normal((batch, length, 16))
-    chosen = layer(x, latent, layer.keys(x, 0), "causal", 0)
+    chosen = layer(x, latent, layer.compress(x, 0), "causal", 0)
     mask = sparse_mask(chosen, length)[:, 0]
     scores = reference_scores(layer, x, latent)
     for b, query in itertools.product(range(batch), range(length)):
@@ -78,7 +78,7 @@ def test_it_chooses_the_best_scores_among_the_visible(length, batch, seed):
 def test_up_to_k_tokens_it_chooses_nothing():
     layer = Indexer(INDEXER)
     x, latent = mx.random.normal((1, TOPK, 32)), mx.random.normal((1, TOPK, 16))
-    assert layer(x, latent, layer.keys(x, 0), "causal", 0) is None
+    assert layer(x, latent, layer.compress(x, 0), "causal", 0) is None
 
 
 def test_up_to_k_tokens_attention_is_dense():
