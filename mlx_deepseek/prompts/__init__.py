@@ -8,7 +8,7 @@ from mlx_deepseek.errors import PromptError
 from mlx_deepseek.prompts.chat import RoleChat
 from mlx_deepseek.prompts.coder import CoderInstruct
 from mlx_deepseek.prompts.format import PromptFormat
-from mlx_deepseek.prompts.markers import EOS, EOT, FIM_BEGIN, FIM_END, FIM_HOLE
+from mlx_deepseek.prompts.markers import DSML, EOS, EOT, FIM_BEGIN, FIM_END, FIM_HOLE
 from mlx_deepseek.prompts.messages import Message, encode
 from mlx_deepseek.prompts.parser import Delta, OutputParser
 from mlx_deepseek.prompts.plain import Completion, PlainChat
@@ -16,6 +16,7 @@ from mlx_deepseek.prompts.r1 import R1Zero
 from mlx_deepseek.prompts.template import shipped, template_source
 from mlx_deepseek.prompts.tools import DISTILLS, R1_0528, ToolCall
 from mlx_deepseek.prompts.v31 import V31Chat
+from mlx_deepseek.prompts.v32 import V32Chat
 
 __all__ = [
     "FORMATS",
@@ -69,6 +70,10 @@ FORMATS: Mapping[str, PromptFormat] = {
         R1Zero("r1_zero"),
         V31Chat("v31_chat"),
         V31Chat("v31_terminus_chat"),
+        V31Chat("v32exp_chat"),
+        V31Chat("math_v2", tools=None, thinking="always"),
+        V32Chat("v32_chat"),
+        V32Chat("v32_speciale", tools=None, thinking="always"),
     )
 }
 
@@ -116,6 +121,8 @@ def recognise(source: str) -> str:
         return "llm_v1_chat"
     if "<think>\\n" in source or "<think>\n" in source:
         return "r1_chat"
+    if DSML in source:
+        return "v32_chat"
     if "thinking" in source and "</think>" in source:
         return "v31_chat"
     if "</think>" in source:

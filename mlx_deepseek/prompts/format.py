@@ -29,7 +29,8 @@ class PromptFormat:
     """A family's prompts, exact to the token.
 
     `thinking` says who decides: "never", "always" (the prompt opens the block), "optional" (the
-    caller does), "model" (the model opens the block itself).
+    caller does), "model" (the model opens the block itself). `json_instruction` is what asks for
+    JSON; `blank_system`: instructions follow a blank line even where there is no system prompt.
     """
 
     id: str
@@ -37,6 +38,8 @@ class PromptFormat:
     thinking: str = "never"
     tools: ToolMarkup | None = None
     fim_markers: tuple[str, str, str] | None = None
+    json_instruction: str = JSON_INSTRUCTION
+    blank_system: bool = False
 
     @property
     def supports_chat(self) -> bool:
@@ -75,7 +78,7 @@ class PromptFormat:
         Raises:
             PromptError: the format cannot express the messages.
         """
-        messages = check(messages)
+        messages = self._checked(messages)
         if self.tools is None and (tools or any(m.get("tool_calls") for m in messages)):
             raise PromptError(
                 f"Prompt format {self.id!r} has no tool calls. Describe the tools in a "
@@ -86,9 +89,9 @@ class PromptFormat:
             check_tools(tools)
             instructions.append(self.tools.describe(tools))
         if json_output:
-            instructions.append(JSON_INSTRUCTION)
+            instructions.append(self.json_instruction)
         if instructions:
-            messages = extend_system(messages, instructions)
+            messages = extend_system(messages, instructions, blank=self.blank_system)
         return self.turns(messages, self.thinks(thinking), add_generation_prompt)
 
     def render_ids(
@@ -101,8 +104,11 @@ class PromptFormat:
     ) -> list[int]:
         """Token numbers of `render`, with control tokens in messages and tools as plain text."""
         controls = control_tokens(tokenizer)
-        messages = [guard(message, controls) for message in check(messages)]
+        messages = [guard(message, controls) for message in self._checked(messages)]
         return encode(tokenizer, self.render(messages, tools=guarded(tools, controls), **options))
+
+    def _checked(self, messages: Sequence[Message]) -> list[Message]:
+        return check(messages, decoded=self.tools is not None and self.tools.by_value)
 
     def turns(self, messages: Sequence[Message], thinking: bool, generate: bool) -> str:
         """Checked messages as text; each format's own part."""

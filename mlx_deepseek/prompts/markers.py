@@ -12,6 +12,9 @@ OUTPUTS_OPEN, OUTPUTS_CLOSE = "<｜tool▁outputs▁begin｜>", "<｜tool▁outp
 OUTPUT_OPEN, OUTPUT_CLOSE = "<｜tool▁output▁begin｜>", "<｜tool▁output▁end｜>"
 TOOL_SEPARATOR = "<｜tool▁sep｜>"
 
+# DeepSeek-V3.2's tags for calls: <｜DSML｜invoke ...> and </｜DSML｜invoke>.
+DSML = "｜DSML｜"
+
 FIM_BEGIN, FIM_HOLE, FIM_END = "<｜fim▁begin｜>", "<｜fim▁hole｜>", "<｜fim▁end｜>"
 EOT = "<|EOT|>"  # Coder V1's end of turn, with ASCII bars
 EOS_TOKENS = (EOS,)

@@ -1,5 +1,6 @@
 """Conversations from outside: checked, and with control tokens in them made harmless."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -59,16 +60,25 @@ def guarded(value: Any, controls: Sequence[str]) -> Any:
     return value
 
 
-def extend_system(messages: Sequence[Message], texts: Sequence[str]) -> list[Message]:
-    """Messages whose system prompt ends with `texts`, each after a blank line."""
+def extend_system(
+    messages: Sequence[Message], texts: Sequence[str], *, blank: bool = False
+) -> list[Message]:
+    """Messages whose system prompt ends with `texts`, each after a blank line.
+
+    `blank`: the first one too, where there is no system prompt.
+    """
     first = messages[0] if messages and messages[0]["role"] == "system" else None
-    parts = [first["content"]] if first and first["content"] else []
+    content = first["content"] if first else ""
+    parts = [content] if content or blank else []
     system = {"role": "system", "content": "\n\n".join([*parts, *texts])}
     return [system, *(messages[1:] if first else messages)]
 
 
-def check(messages: Sequence[Message]) -> list[Message]:
+def check(messages: Sequence[Message], *, decoded: bool = False) -> list[Message]:
     """Messages with string contents; "developer" counts as system, text parts are joined.
+
+    `decoded`: arguments of tool calls come as data instead of JSON. Escapes in JSON can spell
+    control tokens, so what writes values decodes them here, before they are guarded.
 
     Raises:
         PromptError: no messages, one of another shape, an unknown role, a picture, or a tool
@@ -100,6 +110,9 @@ def check(messages: Sequence[Message]) -> list[Message]:
         if message.get("tool_calls"):
             check_calls(message["tool_calls"], f"Message {number}")
             called = True
+            if decoded:
+                calls = [_decoded(call, f"Message {number}") for call in message["tool_calls"]]
+                message = {**message, "tool_calls": calls}
         checked.append({**message, "role": role, "content": _text(message, number)})
     return checked
 
@@ -121,6 +134,22 @@ def check_calls(calls: Any, where: str) -> None:
                 f"{where} has a tool call that is {call!r:.60}; expected "
                 '{"type": "function", "function": {"name": ..., "arguments": ...}}.'
             )
+
+
+def _decoded(call: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    function = call["function"]
+    arguments = function["arguments"]
+    if isinstance(arguments, str):
+        try:
+            arguments = json.loads(arguments)
+        except (ValueError, RecursionError):  # the latter from thousands of nested brackets
+            arguments = None
+    if not isinstance(arguments, Mapping):
+        raise PromptError(
+            f"{where} calls {function['name']!r} with arguments {function['arguments']!r:.60}; "
+            "expected a JSON object."
+        )
+    return {**call, "function": {**function, "arguments": arguments}}
 
 
 def check_tools(tools: Sequence[Any]) -> list[Mapping[str, Any]]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from mlx_deepseek.prompts.markers import CALLS_CLOSE, CALLS_OPEN, THINK_CLOSE, THINK_OPEN
+from mlx_deepseek.prompts.markers import THINK_CLOSE, THINK_OPEN
 from mlx_deepseek.prompts.tools import ToolCall, ToolMarkup
 
 
@@ -38,7 +38,8 @@ class OutputParser:
         self._state = "reasoning" if opened else "text"
         self._before_calls = self._state
         self._pending = ""
-        self._block = ""  # raw markup since CALLS_OPEN
+        self._calls_open = ""  # the marker that began the calls
+        self._block = ""  # raw markup since then
         self._blanks = {"reasoning": "", "text": ""}  # held back: may be leading or trailing
         self._said = {"reasoning": False, "text": False}
 
@@ -64,8 +65,9 @@ class OutputParser:
 
     def _markers(self) -> tuple[str, ...]:
         if self._state == "calls":
-            return (CALLS_CLOSE,)
-        calls = (CALLS_OPEN,) if self._tools else ()
+            assert self._tools is not None
+            return (self._tools.closes,)
+        calls = self._tools.opens if self._tools else ()
         if self._state == "reasoning":
             return (THINK_CLOSE, *calls)
         # Only at the beginning can the model open its reasoning.
@@ -109,12 +111,13 @@ class OutputParser:
         return body
 
     def _enter(self, marker: str) -> Delta:
-        if marker == CALLS_CLOSE:
-            return self._end_calls(CALLS_CLOSE)
-        if marker == CALLS_OPEN:
-            self._before_calls, self._state = self._state, "calls"
-        else:
+        if self._state == "calls":
+            return self._end_calls(marker)
+        if marker in (THINK_OPEN, THINK_CLOSE):
             self._state = "reasoning" if marker == THINK_OPEN else "text"
+        else:
+            self._calls_open = marker
+            self._before_calls, self._state = self._state, "calls"
         return Delta()
 
     def _end_calls(self, close: str) -> Delta:
@@ -123,5 +126,5 @@ class OutputParser:
         self._state = self._before_calls
         assert self._tools is not None
         calls, rest = self._tools.read_all(block)
-        left = rest if calls else CALLS_OPEN + block + close
+        left = rest if calls else self._calls_open + block + close
         return self._emit(left) + Delta(tool_calls=calls)

@@ -89,6 +89,8 @@ def shipped(own: PromptFormat, source: str | None) -> PromptFormat:
         thinking=own.thinking,
         tools=own.tools,
         fim_markers=own.fim_markers,
+        json_instruction=own.json_instruction,
+        blank_system=own.blank_system,
         source=source,
         own=own,
     )

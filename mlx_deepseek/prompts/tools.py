@@ -1,9 +1,10 @@
-"""Tool calls in DeepSeek's two markups: with a JSON fence (V2.5 to R1-0528), and bare (V3.1)."""
+"""What a tool markup is, and the two with JSON arguments: fenced (V2.5 to R1-0528), bare (V3.1)."""
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from mlx_deepseek.prompts.markers import (
     CALL_CLOSE,
@@ -28,12 +29,70 @@ class ToolCall:
     arguments: str
 
 
+class ToolMarkup(ABC):
+    """How a family introduces tools, writes calls and their results, and reads calls back.
+
+    A block of calls stands between one of `opens` and `closes`, each call in it between
+    `call_opens` and `call_closes`. `by_value`: arguments are written one by one instead of as JSON.
+    """
+
+    opens: ClassVar[tuple[str, ...]]
+    closes: ClassVar[str]
+    call_opens: ClassVar[str]
+    call_closes: ClassVar[str]
+    by_value: ClassVar[bool] = False
+
+    @abstractmethod
+    def describe(self, tools: Sequence[Tool]) -> str:
+        """The tools as the system prompt introduces them."""
+
+    @abstractmethod
+    def calls(self, calls: Sequence[Tool]) -> str:
+        """An assistant's calls, OpenAI-shaped, as the model writes them."""
+
+    @abstractmethod
+    def outputs(self, results: Sequence[str]) -> str:
+        """Results of the calls before them, in order."""
+
+    @abstractmethod
+    def read(self, body: str) -> ToolCall | None:
+        """The call between `call_opens` and `call_closes`; None when it is malformed."""
+
+    def read_all(self, block: str) -> tuple[tuple[ToolCall, ...], str]:
+        """The well-formed calls of a block, and what else it says, malformed calls included."""
+        calls: list[ToolCall] = []
+        rest: list[str] = []
+        while block:
+            before, opened, block = block.partition(self.call_opens)
+            rest.append(before if before.strip() else "")
+            body, closed, block = block.partition(self.call_closes)
+            call = self.read(body) if opened and closed else None
+            if call is not None:
+                calls.append(call)
+            else:
+                rest.append(opened + body + closed)
+        return tuple(calls), "".join(rest)
+
+
+def is_json(text: str, kind: type = object) -> bool:
+    """Whether a text is JSON of a `kind`."""
+    try:
+        return isinstance(json.loads(text), kind)
+    except (ValueError, RecursionError):  # the latter from thousands of nested brackets
+        return False
+
+
 @dataclass(frozen=True)
-class ToolMarkup:
+class JsonMarkup(ToolMarkup):
     """`fenced`: calls carry a type and a ```json fence, results are grouped, `joint` between.
 
     `preamble`: how the tools are introduced, where that is not as in V2.5's model card.
     """
+
+    opens: ClassVar[tuple[str, ...]] = (CALLS_OPEN,)
+    closes: ClassVar[str] = CALLS_CLOSE
+    call_opens: ClassVar[str] = CALL_OPEN
+    call_closes: ClassVar[str] = CALL_CLOSE
 
     fenced: bool
     joint: str = "\n"
@@ -60,21 +119,6 @@ class ToolMarkup:
             return OUTPUTS_OPEN + self.joint.join(rendered) + OUTPUTS_CLOSE
         return "".join(rendered)
 
-    def read_all(self, block: str) -> tuple[tuple[ToolCall, ...], str]:
-        """The well-formed calls of a block, and what else it says, malformed calls included."""
-        calls: list[ToolCall] = []
-        rest: list[str] = []
-        while block:
-            before, opened, block = block.partition(CALL_OPEN)
-            rest.append(before if before.strip() else "")
-            body, closed, block = block.partition(CALL_CLOSE)
-            call = self.read(body) if opened and closed else None
-            if call is not None:
-                calls.append(call)
-            else:
-                rest.append(opened + body + closed)
-        return tuple(calls), "".join(rest)
-
     def read(self, body: str) -> ToolCall | None:
         """The call between CALL_OPEN and CALL_CLOSE; None when it is malformed."""
         head, separator, body = body.partition(TOOL_SEPARATOR)
@@ -82,11 +126,7 @@ class ToolMarkup:
             return None
         name, arguments = (head, body) if not self.fenced else _split_fence(body)
         name, arguments = name.strip(), arguments.strip()
-        try:
-            well_formed = isinstance(json.loads(arguments), dict)
-        except (ValueError, RecursionError):  # the latter from arguments nested thousands deep
-            return None
-        return ToolCall(name, arguments) if name and well_formed else None
+        return ToolCall(name, arguments) if name and is_json(arguments, dict) else None
 
     def _call(self, call: Tool) -> str:
         function = call["function"]
@@ -145,6 +185,6 @@ R1_0528_PREAMBLE = (
     f"{CALL_CLOSE}{CALLS_CLOSE}\n\nMake sure the JSON is valid." + HEADING
 )
 
-FENCED, BARE = ToolMarkup(fenced=True), ToolMarkup(fenced=False)
-DISTILLS = ToolMarkup(fenced=True, joint="")  # their template joins results without a newline
-R1_0528 = ToolMarkup(fenced=True, preamble=R1_0528_PREAMBLE)
+FENCED, BARE = JsonMarkup(fenced=True), JsonMarkup(fenced=False)
+DISTILLS = JsonMarkup(fenced=True, joint="")  # their template joins results without a newline
+R1_0528 = JsonMarkup(fenced=True, preamble=R1_0528_PREAMBLE)

@@ -1,9 +1,10 @@
-"""DeepSeek-V3.1 and Terminus: thinking and non-thinking in one model, bare tool calls.
+"""DeepSeek-V3.1 to V3.2-Exp, and Math-V2: thinking and non-thinking in one model, bare tool calls.
 
 Without `thinking`, answers and calls follow a closed </think>; results have no role token, and the
 model goes on right after them. The model card defines calls for this mode only. With `thinking`
 they may come inside the reasoning, as in its search-agent trajectories; the exact text of those
-(they are HTML assets of the repository) was not available to check against.
+(they are HTML assets of the repository) was not available to check against. Math-V2 was trained
+from V3.2-Exp's base model, and its scripts expect reasoning in every answer.
 """
 
 from collections.abc import Sequence

@@ -8,6 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mlx_deepseek import prompts
+from mlx_deepseek.prompts import dsml
 from mlx_deepseek.prompts.markers import (
     CALL_CLOSE,
     CALL_OPEN,
@@ -22,11 +23,15 @@ from mlx_deepseek.prompts.tools import BARE, FENCED, ToolCall
 
 MARKERS = [
     THINK_OPEN, THINK_CLOSE, CALLS_OPEN, CALLS_CLOSE, CALL_OPEN, CALL_CLOSE, TOOL_SEPARATOR,
+    dsml.CALLS_OPEN, dsml.CALLS_CLOSE, dsml.INVOKE_OPEN, dsml.INVOKE_CLOSE,
+    dsml.PARAMETER_OPEN, dsml.PARAMETER_CLOSE,
 ]  # fmt: skip
+MARKUPS = [FENCED, BARE, dsml.MARKUP]
 pieces = st.lists(
     st.one_of(
         st.sampled_from(MARKERS),
         st.sampled_from(["<｜tool", "<th", "f", '{"a": 1}', "```json\n", "\n```", " ", "\n"]),
+        st.sampled_from([' name="a"', ' string="false"', ">", "<｜DSML", "\n\n"]),
         st.text(max_size=6),
     ),
     max_size=12,
@@ -46,7 +51,7 @@ def read(parts, **options) -> Delta:
     text=pieces,
     cuts=st.lists(st.integers(0, 200), max_size=8),
     opened=st.booleans(),
-    tools=st.sampled_from([None, FENCED, BARE]),
+    tools=st.sampled_from([None, *MARKUPS]),
 )
 @example(f"a {THINK_OPEN} b {CALLS_OPEN}c", [3], False, BARE)  # <think> mentioned before calls
 def test_any_cut_gives_the_same(text, cuts, opened, tools):
@@ -68,9 +73,10 @@ def test_no_visible_text_is_lost(text, opened):
     assert "".join(kept) == "".join(without.split())
 
 
+@pytest.mark.parametrize("markup", [BARE, dsml.MARKUP])
 @given(pieces.map(lambda text: text.replace(THINK_OPEN, "").replace(THINK_CLOSE, "")))
-def test_malformed_markup_comes_out_whole(text):
-    delta = read(list(text), tools=BARE)
+def test_malformed_markup_comes_out_whole(markup, text):
+    delta = read(list(text), tools=markup)
     if not delta.tool_calls:
         assert delta.text == text.lstrip()
 
@@ -78,19 +84,20 @@ def test_malformed_markup_comes_out_whole(text):
 without_markers = st.text().filter(lambda text: not any(m in text for m in MARKERS))
 
 
-@given(text=without_markers, tools=st.sampled_from([FENCED, BARE]))
+@given(text=without_markers, tools=st.sampled_from(MARKUPS))
 def test_text_without_markers_passes_through(text, tools):
     assert read(list(text), tools=tools).text == text.lstrip()
 
 
-@pytest.mark.parametrize("markup", [FENCED, BARE])
+@pytest.mark.parametrize("markup", MARKUPS)
 @given(
     names=st.lists(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), min_size=1, max_size=3),
     arguments=st.dictionaries(st.text(max_size=5), st.integers() | st.text(max_size=5), max_size=3),
 )
 def test_calls_come_back_as_they_were_written(markup, names, arguments):
     text = json.dumps(arguments, ensure_ascii=False)
-    calls = [{"type": "function", "function": {"name": n, "arguments": text}} for n in names]
+    written = arguments if markup.by_value else text
+    calls = [{"type": "function", "function": {"name": n, "arguments": written}} for n in names]
     delta = read(list("Sure.\n" + markup.calls(calls)), tools=markup)
     assert delta.tool_calls == tuple(ToolCall(n, text) for n in names)
     assert delta.text.strip() == "Sure."
