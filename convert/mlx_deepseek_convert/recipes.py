@@ -2,7 +2,8 @@
 
 Routed experts are 95 % of a mixture of experts' bytes and the least sensitive of its weights, so
 recipes spend few bits there and more on what every token passes through. The router decides which
-experts run at all, and costs nothing: it is never quantized, and neither are norms.
+experts run at all, the indexer's weighting of its heads which tokens are attended to, and both cost
+nothing: they are never quantized, and neither are norms.
 """
 
 import re
@@ -70,11 +71,16 @@ def fit(setting: Setting | None, shape: tuple[int, ...]) -> Setting | None:
     return None
 
 
-NEVER: tuple[tuple[str, Setting | None], ...] = ((r"norm$", None), (r"\.mlp\.gate$", None))
+NEVER: tuple[tuple[str, Setting | None], ...] = (
+    (r"norm$", None),
+    (r"\.mlp\.gate$", None),
+    (r"\.indexer\.weights_proj$", None),
+)
 EXPERTS = r"\.switch_mlp\."
 EXPERTS_DOWN = r"\.switch_mlp\.down_proj$"
-# MLA's way into and out of the latent: small, and everything cached passes through it.
-LATENT = r"\.(embed_q|unembed_out|kv_b_proj|kv_a_proj_with_mqa|q_a_proj)$"
+# MLA's way into and out of the latent: small, and everything cached passes through it. The
+# indexer's queries and keys choose what of it is read.
+LATENT = r"\.(embed_q|unembed_out|kv_b_proj|kv_a_proj_with_mqa|q_a_proj|indexer\.w(q_b|k))$"
 EDGES = r"embed_tokens$|lm_head$|shared_head\.head$"
 VALUES = r"\.v_proj$"
 

@@ -2,7 +2,8 @@
 
 `name` is the publisher's round figure. `stored` is an exact count of what the repository stores,
 where one is public: the total that the Hugging Face API gives for its safetensors files (FP8 scale
-tensors counted), or half the `total_size` in bytes of a BF16 checkpoint's index.
+tensors counted), or half the `total_size` in bytes of a BF16 checkpoint's index. V3.2's index, of
+FP8 files, counts two bytes a number as well.
 """
 
 from typing import NamedTuple
@@ -23,6 +24,13 @@ LISTED = "parameter count in public listings"
 
 FP8_TOTAL = 684_531_386_000  # BF16 3,918,786,560 + F8_E4M3 680,571,043,840 + F32 41,555,600
 V3 = Published("671B", FP8_TOTAL, API, "stored: with MTP (13.5B) and FP8 scales (0.04B)")
+V32 = Published(
+    "671B",
+    1_370_793_842_752 // 2,
+    INDEX,
+    "V3's 671B and 0.85B of indexers; stored: with MTP and FP8 scales",
+)
+V32_LISTED = V32._replace(how=LISTED)
 LLM_7B = Published("7B", 6_910_365_696, LISTED, "rounded name")
 CODER_6P7B = Published("6.7B", 6_740_512_768, LISTED, "rounded name")
 CODER_1P3B = Published("1.3B", 1_346_471_936, LISTED, "rounded name")
@@ -77,6 +85,11 @@ PUBLISHED = {
     "DeepSeek-V3.1-Base": V3,
     "DeepSeek-V3.1": V3,
     "DeepSeek-V3.1-Terminus": V3,
+    "DeepSeek-V3.2-Exp-Base": V32._replace(how="V3.2-Exp's, which was trained from it"),
+    "DeepSeek-V3.2-Exp": V32_LISTED,
+    "DeepSeek-V3.2": V32,
+    "DeepSeek-V3.2-Speciale": V32_LISTED,
+    "DeepSeek-Math-V2": V32_LISTED,
     "DeepSeek-R1-Zero": V3,
     "DeepSeek-R1": V3,
     "DeepSeek-R1-0528": V3,

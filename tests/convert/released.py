@@ -30,7 +30,7 @@ def released_tensors(config: dict) -> Iterator[tuple[str, str, tuple[int, ...]]]
     """Name, dtype and shape of every tensor that the release of `config` stores."""
     fp8 = (config.get("quantization_config") or {}).get("quant_method") == "fp8"
     for name, shape, kind in _modules(config):
-        if kind == "float32":
+        if kind == "float32" or (kind == "norm" and config["model_type"] == "deepseek_v32"):
             yield name, "F32", shape
         elif kind == "linear" and fp8:
             yield name, "F8_E4M3", shape
@@ -52,12 +52,12 @@ def _modules(config: dict) -> Iterator[tuple[str, tuple[int, ...], str]]:
     for layer in range(main, main + extra):
         prefix = f"model.layers.{layer}."
         yield prefix + "embed_tokens.weight", (vocab, hidden), "plain"
-        yield prefix + "enorm.weight", (hidden,), "plain"
-        yield prefix + "hnorm.weight", (hidden,), "plain"
+        yield prefix + "enorm.weight", (hidden,), "norm"
+        yield prefix + "hnorm.weight", (hidden,), "norm"
         yield prefix + "eh_proj.weight", (hidden, 2 * hidden), "plain"
-        yield prefix + "shared_head.norm.weight", (hidden,), "plain"
+        yield prefix + "shared_head.norm.weight", (hidden,), "norm"
         yield prefix + "shared_head.head.weight", (vocab, hidden), "plain"
-    yield "model.norm.weight", (hidden,), "plain"
+    yield "model.norm.weight", (hidden,), "norm"
     if not config.get("tie_word_embeddings", False):
         yield "lm_head.weight", (vocab, hidden), "plain"
 
@@ -74,6 +74,7 @@ def _deepseek_layer(config: dict, layer: int) -> Iterator[tuple[str, tuple[int, 
     yield from _norms(hidden)
     if config.get("kv_lora_rank"):
         yield from _latent_attention(config)
+        yield from _indexer(config)
     else:
         yield from _attention(config)
     routed = config.get("n_routed_experts")
@@ -92,8 +93,8 @@ def _deepseek_layer(config: dict, layer: int) -> Iterator[tuple[str, tuple[int, 
 
 
 def _norms(hidden: int) -> Iterator[tuple[str, tuple[int, ...], str]]:
-    yield "input_layernorm.weight", (hidden,), "plain"
-    yield "post_attention_layernorm.weight", (hidden,), "plain"
+    yield "input_layernorm.weight", (hidden,), "norm"
+    yield "post_attention_layernorm.weight", (hidden,), "norm"
 
 
 def _attention(config: dict) -> Iterator[tuple[str, tuple[int, ...], str]]:
@@ -107,8 +108,8 @@ def _attention(config: dict) -> Iterator[tuple[str, tuple[int, ...], str]]:
             yield f"self_attn.{name}_proj.bias", (count * head,), "plain"
     yield "self_attn.o_proj.weight", (hidden, heads * head), "linear"
     if kind == "qwen3":
-        yield "self_attn.q_norm.weight", (head,), "plain"
-        yield "self_attn.k_norm.weight", (head,), "plain"
+        yield "self_attn.q_norm.weight", (head,), "norm"
+        yield "self_attn.k_norm.weight", (head,), "norm"
 
 
 def _latent_attention(config: dict) -> Iterator[tuple[str, tuple[int, ...], str]]:
@@ -120,12 +121,24 @@ def _latent_attention(config: dict) -> Iterator[tuple[str, tuple[int, ...], str]
         yield "self_attn.q_proj.weight", (heads * (nope + rope), hidden), "linear"
     else:
         yield "self_attn.q_a_proj.weight", (query, hidden), "linear"
-        yield "self_attn.q_a_layernorm.weight", (query,), "plain"
+        yield "self_attn.q_a_layernorm.weight", (query,), "norm"
         yield "self_attn.q_b_proj.weight", (heads * (nope + rope), query), "linear"
     yield "self_attn.kv_a_proj_with_mqa.weight", (rank + rope, hidden), "linear"
-    yield "self_attn.kv_a_layernorm.weight", (rank,), "plain"
+    yield "self_attn.kv_a_layernorm.weight", (rank,), "norm"
     yield "self_attn.kv_b_proj.weight", (heads * (nope + value), rank), "linear"
     yield "self_attn.o_proj.weight", (hidden, heads * value), "linear"
+
+
+def _indexer(config: dict) -> Iterator[tuple[str, tuple[int, ...], str]]:
+    if "index_n_heads" not in config:
+        return
+    prefix, hidden = "self_attn.indexer.", config["hidden_size"]
+    heads, dim = config["index_n_heads"], config["index_head_dim"]
+    yield f"{prefix}wq_b.weight", (heads * dim, config["q_lora_rank"]), "linear"
+    yield f"{prefix}wk.weight", (dim, hidden), "linear"
+    yield f"{prefix}k_norm.weight", (dim,), "norm"
+    yield f"{prefix}k_norm.bias", (dim,), "norm"
+    yield f"{prefix}weights_proj.weight", (heads, hidden), "plain"
 
 
 def _mlp(prefix: str, hidden: int, width: int) -> Iterator[tuple[str, tuple[int, ...], str]]:

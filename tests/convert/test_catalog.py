@@ -108,7 +108,7 @@ def written() -> list[str]:
 
 def test_every_text_checkpoint_is_checked():
     assert ENTRIES.keys() == PUBLISHED.keys()
-    assert len(ENTRIES) == 53
+    assert len(ENTRIES) == 58
 
 
 @pytest.mark.parametrize("name", list(PUBLISHED))
@@ -145,6 +145,26 @@ def test_the_largest_in_numbers():
     assert main_parameters(plan) == 671_026_419_200
     assert plan.parameters == 684_489_845_504
     assert 4.5 < plan.bits_per_weight < 4.7
+
+
+def test_sparse_attention_in_numbers():
+    source = released_source(ENTRIES["DeepSeek-V3.2"].config)
+    assert source.stored == 92_425
+    kinds = {"F8_E4M3": 0, "BF16": 0, "F32": 0}
+    for tensor in source.tensors.values():
+        for info in filter(None, (tensor.info, tensor.scale)):
+            kinds[info.dtype] += math.prod(info.shape)
+    # As the headers of the 163 files add up.
+    assert kinds == {"F8_E4M3": 681_408_069_632, "BF16": 3_946_184_704, "F32": 42_667_040}
+    plan = make_plan(source, "4bit")
+    assert plan.bytes_in == 689_471_107_200
+    assert main_parameters(plan) == 671_877_944_064
+    stored = {output.name: output for output in plan.outputs}
+    for layer in ("model.layers.0", "model.layers.60", "mtp.0"):
+        indexer = f"{layer}.self_attn.indexer."
+        for name, bits in (("wq_b", 8), ("wk", 8), ("weights_proj", None), ("k_norm", None)):
+            setting = stored[f"{indexer}{name}.weight"].setting
+            assert (setting.bits if setting else None) == bits
 
 
 if __name__ == "__main__":

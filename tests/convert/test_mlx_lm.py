@@ -22,6 +22,8 @@ CASES = {
     "deepseek_v2_lite": "deepseek_v2",
     "deepseek_v3": "deepseek_v3",
     "deepseek_v3_fp8": "deepseek_v3",
+    "deepseek_v32": "deepseek_v32",
+    "deepseek_v32_fp8": "deepseek_v32",
     "deepseek_llm_67b": "llama",
     "r1_distill_qwen": "qwen2",
     "r1_0528_qwen3": "qwen3",

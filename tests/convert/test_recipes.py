@@ -24,7 +24,14 @@ def test_first_match_wins(table):
 
 @given(recipes, widths)
 def test_router_and_norms_are_never_quantized(recipe, width):
-    for path in ("mlp.gate", "input_layernorm", "self_attn.q_a_layernorm", "self_attn.q_norm"):
+    for path in (
+        "mlp.gate",
+        "input_layernorm",
+        "self_attn.q_a_layernorm",
+        "self_attn.q_norm",
+        "self_attn.indexer.k_norm",
+        "self_attn.indexer.weights_proj",
+    ):
         assert recipe.setting(LAYER + path, (64, width), routed=True) is None
         assert recipe.setting(LAYER + path, (64, width), routed=False) is None
 
@@ -70,6 +77,14 @@ def test_experts_take_fewer_bits_than_the_rest():
             assert of(LAYER + path) > bits
         assert of("lm_head") >= 6
         assert of("model.embed_tokens") >= 6
+
+
+@pytest.mark.parametrize(("name", "bits"), [("4bit", 8), ("3bit", 6), ("2bit", 6), ("mxfp4", 8)])
+def test_the_indexer_has_the_bits_of_the_latent(name, bits):
+    for path in ("indexer.wq_b", "indexer.wk", "kv_a_proj_with_mqa"):
+        setting = get(name).setting(f"{LAYER}self_attn.{path}", (256, 256), routed=True)
+        assert setting is not None
+        assert setting.bits == bits
 
 
 def test_a_dense_model_is_mostly_of_the_named_bits():

@@ -19,7 +19,14 @@ from mlx_deepseek_convert.recipes import Setting
 from mlx_deepseek_convert.source import open_source
 from mlx_deepseek_convert.write import execute
 
-CASES = ["deepseek_moe_16b", "deepseek_v2", "deepseek_v3", "deepseek_v3_fp8", "r1_distill_qwen"]
+CASES = [
+    "deepseek_moe_16b",
+    "deepseek_v2",
+    "deepseek_v3",
+    "deepseek_v3_fp8",
+    "deepseek_v32_fp8",
+    "r1_distill_qwen",
+]
 
 
 def load(folder: Path) -> dict[str, mx.array]:

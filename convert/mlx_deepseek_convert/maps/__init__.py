@@ -11,6 +11,7 @@ MAPS: Mapping[str, Callable[[Json], Sequence[Rule]]] = {
     "deepseek": deepseek.v1_rules,
     "deepseek_v2": deepseek.v2_rules,
     "deepseek_v3": deepseek.v3_rules,
+    "deepseek_v32": deepseek.v32_rules,
     "llama": dense.llama_rules,
     "qwen2": dense.qwen2_rules,
     "qwen3": dense.qwen3_rules,

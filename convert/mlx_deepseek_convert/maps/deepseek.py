@@ -1,4 +1,4 @@
-"""Weight maps of DeepSeek's own architectures: MoE-16B, V2 and V3 (with MTP layers)."""
+"""Weight maps of DeepSeek's own architectures: MoE-16B, V2, V3 and V3.2 (with MTP layers)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,6 +17,10 @@ LATENT = tuple(
 )
 BIASED = "q_a_proj", "kv_a_proj_with_mqa", "o_proj"  # with attention_bias
 KV_B = "self_attn.kv_b_proj.weight"
+INDEXER = tuple(
+    f"self_attn.indexer.{name}"
+    for name in ("wq_b.weight", "wk.weight", "k_norm.weight", "k_norm.bias", "weights_proj.weight")
+)
 MTP_OWN = (
     "embed_tokens.weight",
     "enorm.weight",
@@ -43,7 +47,15 @@ def v2_rules(config: Json) -> Sequence[Rule]:
 
 def v3_rules(config: Json) -> Sequence[Rule]:
     """DeepSeek-V3: splits `kv_b_proj` per head; layers past num_hidden_layers are MTP layers."""
-    names = (*NORMS, *_latent_attention(config))
+    return _v3_layout(config, (*NORMS, *_latent_attention(config)))
+
+
+def v32_rules(config: Json) -> Sequence[Rule]:
+    """DeepSeek-V3.2: V3 with an indexer in every layer, MTP layers included."""
+    return _v3_layout(config, (*NORMS, *_latent_attention(config), *INDEXER))
+
+
+def _v3_layout(config: Json, names: Sequence[str]) -> Sequence[Rule]:
     split = SplitHeads(config["qk_nope_head_dim"], config["v_head_dim"])
 
     def block(place: tuple[str, str], optional: bool) -> Iterator[Rule]:
