@@ -15,6 +15,7 @@ from mlx_deepseek import models
 from mlx_deepseek.converters import converter
 from mlx_deepseek.cpu import spread
 from mlx_deepseek.errors import CheckpointError, ConfigError
+from mlx_deepseek.layers.joined import join_all
 from mlx_deepseek.tensor_file import read_header
 
 INDEX = "model.safetensors.index.json"
@@ -23,6 +24,8 @@ MTP_KEY = "num_nextn_predict_layers"
 SHARD = re.compile(r"model-\d{5}-of-(?P<total>\d{5})\.safetensors")
 # The router's correction bias decides between close experts; releases keep it in float32.
 EXACT = "e_score_correction_bias"
+# The router computes in float32: converted once, instead of at every token.
+ROUTER = ".mlp.gate.weight"
 NAMES_SHOWN = 5
 
 
@@ -200,12 +203,13 @@ def finish(
     model.load_weights([(name, cast(name, value, dtype)) for name, value in weights.items()])
     weights.clear()  # each file's values must not stay in memory twice
     model.eval()
+    if mx.default_device().type == mx.DeviceType.cpu:
+        spread(model)
+    join_all(model)
     try:
         evaluate(model)
     except RuntimeError as error:
         raise CheckpointError(f"{folder}: cannot be read ({error}). Download it again.") from error
-    if mx.default_device().type == mx.DeviceType.cpu:
-        spread(model)
     return model
 
 
@@ -216,7 +220,9 @@ def evaluate(model: nn.Module) -> None:
 
 
 def cast(name: str, value: mx.array, dtype: mx.Dtype | None) -> mx.array:
-    """Floating values in `dtype`; packed weights and exact biases as they are."""
+    """Floating values in `dtype`; routers in float32, packed weights and exact biases as is."""
+    if name.endswith(ROUTER):
+        return value.astype(mx.float32)
     if dtype is None or not mx.issubdtype(value.dtype, mx.floating) or name.endswith(EXACT):
         return value
     return value.astype(dtype)

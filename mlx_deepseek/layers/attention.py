@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 
-from mlx_deepseek.layers.latents import PackedRows, Rows
+from mlx_deepseek.layers.latents import PackedRows, Queries, Rows, dot
 
 # Metal's fused kernel wants equally wide queries and values, of one of these widths; without it
 # all scores [B, H, L, S] are written to memory.
@@ -36,15 +36,14 @@ def attend(
 
 
 def attend_rows(
-    queries: mx.array, rows: Rows | PackedRows, rank: int, mask: mx.array | str | None
+    queries: Queries, rows: Rows | PackedRows, scale: float, mask: mx.array | str | None
 ) -> mx.array:
-    """Attended latents [B, H, L, R] of scaled queries [B, H, L, R + P] to S rows.
+    """Attended latents [B, H, L, R] of queries [B, H, L, R] and [B, H, L, P] to S rows.
 
     All heads' queries are rows of one product.
     """
-    B, H, L, _ = queries.shape
-    S = rows.length
-    scores = rows.scores(queries.reshape(B, 1, H * L, -1))  # [B, 1, H L, S]
+    (B, H, L, rank), S = queries[0].shape, rows.length
+    scores = rows.scores([q.reshape(B, 1, H * L, -1) for q in queries], scale)  # [B, 1, H L, S]
     if mask is not None:
         if isinstance(mask, str):  # "causal"
             mask = mx.arange(S - L, S)[:, None] >= mx.arange(S)
@@ -55,11 +54,12 @@ def attend_rows(
 
 
 def attend_taken(
-    queries: mx.array, rows: Rows | PackedRows, rank: int, places: mx.array, allowed: mx.array
+    queries: Queries, rows: Rows | PackedRows, scale: float, places: mx.array, allowed: mx.array
 ) -> mx.array:
     """The same to each query's own K rows, at `places` [B, L, K] where `allowed` [B, L, K]."""
-    queries = queries.swapaxes(1, 2)  # [B, L, H, R + P]
-    B, L, _, width = queries.shape
+    queries = [q.swapaxes(1, 2) for q in queries]  # [B, L, H, R], [B, L, H, P]
+    B, L, _, rank = queries[0].shape
+    width = sum(q.shape[-1] for q in queries)
     step = max(1, TAKEN_AT_A_TIME // (B * places.shape[-1] * width))
     out: list[mx.array] = []
     for start in range(0, L, step):
@@ -67,8 +67,9 @@ def attend_taken(
         place = places[:, part]
         if out:  # wait, or all queries' rows would exist together
             place = mx.depends([place], [out[-1]])[0]
-        taken = rows.take(place, queries.dtype)  # [B, l, K, R + P]
-        scores = hide(queries[:, part] @ taken.swapaxes(-1, -2), allowed[:, part, None])
+        taken = rows.take(place, queries[0].dtype)  # [B, l, K, R + P]
+        scores = dot([q[:, part] for q in queries], taken, scale)
+        scores = hide(scores, allowed[:, part, None])
         out.append(mx.softmax(scores, axis=-1, precise=True) @ taken[..., :rank])
     joined = out[0] if len(out) == 1 else mx.concatenate(out, axis=1)
     return joined.swapaxes(1, 2)

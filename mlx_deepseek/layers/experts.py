@@ -5,6 +5,8 @@ import mlx.nn as nn
 from mlx_lm.models.activations import swiglu
 from mlx_lm.models.switch_layers import SwitchLinear
 
+from mlx_deepseek.layers.joined import Joined, join, project
+
 # From this many (token, expert) pairs on, sorting costs less than scattered weight reads.
 SORT_FROM_PAIRS = 64
 
@@ -17,6 +19,7 @@ class Experts(nn.Module):
         self.gate_proj = SwitchLinear(hidden, width, experts, bias=False)
         self.up_proj = SwitchLinear(hidden, width, experts, bias=False)
         self.down_proj = SwitchLinear(width, hidden, experts, bias=False)
+        self._joined: Joined | None = None
 
     def __call__(self, x: mx.array, chosen: mx.array) -> mx.array:
         """Each token's outputs [..., K, D] for x [..., D] and expert numbers `chosen` [..., K]."""
@@ -32,6 +35,10 @@ class Experts(nn.Module):
 
     def transform(self, rows: mx.array, experts: mx.array, *, in_order: bool) -> mx.array:
         """Send each row through its expert; `in_order`: `experts` is sorted."""
-        up = self.up_proj(rows, experts, sorted_indices=in_order)
-        gate = self.gate_proj(rows, experts, sorted_indices=in_order)
+        modules = self.gate_proj, self.up_proj
+        gate, up = project(self._joined, modules, rows, experts, sorted_indices=in_order)
         return self.down_proj(swiglu(gate, up), experts, sorted_indices=in_order)
+
+    def join(self) -> None:
+        """Compute gate and up as one product from now on."""
+        self._joined = join(self.gate_proj, self.up_proj)

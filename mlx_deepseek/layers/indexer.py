@@ -68,7 +68,7 @@ class Indexer(nn.Module):
 
 def score(rows: Rows | PackedRows, queries: mx.array, weights: mx.array) -> mx.array:
     """sum_h w_h relu(q_h . k), float32 [B, L, S], of queries [B, L, H, I], weights [B, L, H]."""
-    per_head = rows.scores(queries.flatten(1, 2)[:, None])  # [B, 1, L H, S]
+    per_head = rows.scores([queries.flatten(1, 2)[:, None]], 1.0)  # [B, 1, L H, S]
     per_head = mx.maximum(mx.unflatten(per_head.squeeze(1), 1, queries.shape[1:3]), 0)
     return (weights[:, :, None] @ per_head.astype(mx.float32)).squeeze(2)
 
@@ -77,7 +77,7 @@ def best(scores: mx.array, allowed: mx.array | None, count: int) -> tuple[mx.arr
     """Places [B, L, count] of the highest scores [B, L, S], and whether each is `allowed`."""
     if allowed is not None:
         scores = mx.where(allowed, scores, -mx.inf)
-    places = mx.argpartition(-scores, kth=count - 1, axis=-1)[..., :count]
+    places = mx.argpartition(scores, kth=-count, axis=-1)[..., -count:]
     return places, mx.take_along_axis(scores, places, axis=-1) > -mx.inf
 
 

@@ -76,6 +76,17 @@ class KVCache(mlx_lm_cache.KVCache):
         super().__init__()
         self.widths = rank, rope_dims, index_dims
 
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[Any, Any]:
+        """Append rows [B, 1, L, R + P] and the indexer's keys [B, 1, L, I]; all so far."""
+        if values.shape[-1]:
+            return super().update_and_fetch(keys, values)
+        # Nothing is written to an array of width 0; it only keeps the length mlx-lm expects.
+        self.keys = append(self.keys, keys, self.offset)
+        if self.values is None or self.values.shape[2] != self.keys.shape[2]:
+            self.values = mx.zeros((*self.keys.shape[:3], 0), values.dtype)
+        self.offset += keys.shape[2]
+        return self.keys_and_values()
+
     def to_quantized(self, group_size: int = 64, bits: int = 4) -> Any:
         """The same tokens quantized; groups are as the rows' widths allow.
 
@@ -102,9 +113,11 @@ class QuantizedLatentCache:
         """Append rows [B, 1, L, R + P] and the indexer's keys [B, 1, L, I]; all so far."""
         parts = mx.split(keys, [self.format.row[0].width], axis=-1)
         new = [packing.pack(part) for packing, part in zip(self.format.row, parts, strict=True)]
-        index = self.format.index.pack(values) if self.format.index else values
         self.keys = append(self.keys, new, self.offset)
-        self.values = append(self.values, index, self.offset)
+        if self.format.index is not None:
+            self.values = append(self.values, self.format.index.pack(values), self.offset)
+        elif self.values is None:
+            self.values = mx.zeros((*values.shape[:2], 0, 0))
         self.offset += keys.shape[2]
         return self.keys_and_values()
 
@@ -112,10 +125,11 @@ class QuantizedLatentCache:
         """PackedRows of the tokens so far, and of the indexer's keys or an array of width 0."""
         keys, values = tree_map(lambda a: a[..., : self.offset, :], (self.keys, self.values))
         index = self.format.index
-        return (
-            PackedRows(keys, self.format.row),
-            PackedRows([values], [index]) if index else values,
-        )
+        if index is None:
+            return PackedRows(keys, self.format.row), values
+        # Where all tokens are attended to, nothing else would ever compute the indexer's keys.
+        keys[0][0] = mx.depends([keys[0][0]], list(values))[0]
+        return PackedRows(keys, self.format.row), PackedRows([values], [index])
 
     @property
     def state(self) -> tuple[Any, ...]:

@@ -14,22 +14,27 @@ import mlx.core as mx
 SCALE_DTYPE = mx.bfloat16
 
 Packed = Sequence[mx.array]  # numbers, scales, biases
+Queries = Sequence[mx.array]  # for the latent and for the rotated key; or for all in one
 
 
-@dataclass(frozen=True)
 class Rows:
-    """Rows [B, 1, S, W] as they were computed."""
+    """Rows [B, 1, S, W] as they were computed.
 
-    array: mx.array
+    `also` is computed along with them: what a cache keeps beside them must not stay pending for
+    ever, where nothing reads it.
+    """
+
+    def __init__(self, array: mx.array, also: mx.array | None = None):
+        self.array = array if also is None else mx.depends([array], [also])[0]
 
     @property
     def length(self) -> int:
         """S, tokens in the cache."""
         return self.array.shape[2]
 
-    def scores(self, queries: mx.array) -> mx.array:
-        """Products [B, 1, M, S] of queries [B, 1, M, W] with every row."""
-        return queries @ self.array.swapaxes(-1, -2)
+    def scores(self, queries: Queries, scale: float) -> mx.array:
+        """Scaled products [B, 1, M, S] of queries [B, 1, M, R], [B, 1, M, P] with every row."""
+        return dot(queries, self.array, scale)
 
     def mix(self, weights: mx.array, width: int) -> mx.array:
         """Sums [B, 1, M, width] of the rows' first numbers, weighted by [B, 1, M, S]."""
@@ -87,14 +92,10 @@ class PackedRows:
         """As `Rows.length`."""
         return self.parts[0][0].shape[2]
 
-    def scores(self, queries: mx.array) -> mx.array:
+    def scores(self, queries: Queries, scale: float) -> mx.array:
         """As `Rows.scores`."""
-        total, start = mx.array(0, queries.dtype), 0
-        for part, packing in zip(self.parts, self.packings, strict=True):
-            query = queries[..., start : start + packing.width]
-            total = total + packing.product(query, part, transpose=True)
-            start += packing.width
-        return total
+        triples = zip(queries, self.parts, self.packings, strict=True)
+        return scaled_sum([p.product(q, part, transpose=True) for q, part, p in triples], scale)
 
     def mix(self, weights: mx.array, width: int) -> mx.array:
         """As `Rows.mix`; `width` is that of the first part."""
@@ -113,6 +114,21 @@ class PackedRows:
     def _unpack(self, parts: Sequence[Packed], dtype: mx.Dtype) -> mx.array:
         pairs = zip(parts, self.packings, strict=True)
         return mx.concatenate([packing.unpack(part, dtype) for part, packing in pairs], axis=-1)
+
+
+def dot(queries: Queries, rows: mx.array, scale: float) -> mx.array:
+    """Scaled products [..., M, S] of queries' parts [..., M, w] with rows [..., S, W]."""
+    if len(queries) == 1:
+        return queries[0] @ rows.swapaxes(-1, -2) * scale
+    latent, key = mx.split(rows.swapaxes(-1, -2), [queries[0].shape[-1]], axis=-2)
+    # The second product adds the first and scales both: two kernels in all.
+    return mx.addmm(queries[1] @ key, queries[0], latent, alpha=scale, beta=scale)
+
+
+@mx.compile
+def scaled_sum(terms: list[mx.array], scale: float) -> mx.array:
+    """The terms' sum, scaled, in one kernel."""
+    return sum(terms[1:], terms[0]) * scale
 
 
 def take(array: mx.array, chosen: mx.array) -> mx.array:

@@ -15,6 +15,7 @@ from mlx_lm.models.mla import MultiLinear
 from mlx_deepseek.config import MLAConfig
 from mlx_deepseek.layers.attention import attend, attend_rows, attend_taken
 from mlx_deepseek.layers.indexer import Indexer, sparse_mask
+from mlx_deepseek.layers.joined import Joined, join, project
 from mlx_deepseek.layers.latent_cache import KVCache
 from mlx_deepseek.layers.latents import PackedRows, Rows
 from mlx_deepseek.layers.rope import Rope, softmax_scale
@@ -46,6 +47,7 @@ class LatentAttention(nn.Module):
         self.rope = Rope(config.rope)
         self.scale = softmax_scale(query_dim, config.rope.scaling)
         self.add_up_projections()
+        self._joined: Joined | None = None
 
     def make_cache(self) -> KVCache:
         """An empty cache of rows."""
@@ -65,21 +67,30 @@ class LatentAttention(nn.Module):
     def __call__(self, x: mx.array, mask: mx.array | str | None = None, cache=None) -> mx.array:
         """Attend from x [B, L, D] to the cache and itself."""
         offset = cache.offset if cache is not None else 0
-        query_latent = self.query_latent(x)
+        query_latent, compressed = self.down(x)
         queries = self.queries(query_latent, offset)
-        keys, index_keys = self.compress(x, offset), self.index_keys(x, offset)
+        keys, index_keys = self.row(compressed, offset), self.index_keys(x, offset)
         if cache is not None:
             keys, index_keys = cache.update_and_fetch(keys, index_keys)
-        rows = keys if isinstance(keys, PackedRows) else Rows(keys)
+        rows = keys if isinstance(keys, PackedRows) else Rows(keys, also=index_keys)
         chosen = None
         if self.sparse:
             chosen = self.indexer(x, query_latent, index_keys, mask, offset)
         out = self.attend(queries, rows, mask, chosen)  # [B, H, L, V]
         return self.o_proj(out.transpose(0, 2, 1, 3).flatten(-2))
 
-    def query_latent(self, x: mx.array) -> mx.array:
-        """What queries are made of: the compressed x [B, L, Q], or x itself."""
-        return x if self.config.query_rank is None else self.q_a_layernorm(self.q_a_proj(x))
+    def down(self, x: mx.array) -> tuple[mx.array, mx.array]:
+        """What queries are made of, x compressed to [B, L, Q] or as it is; and a raw row."""
+        if self.config.query_rank is None:
+            return x, self.kv_a_proj_with_mqa(x)
+        modules = self.q_a_proj, self.kv_a_proj_with_mqa
+        query_latent, compressed = project(self._joined, modules, x)
+        return self.q_a_layernorm(query_latent), compressed
+
+    def join(self) -> None:
+        """Compute both down-projections as one product from now on."""
+        if self.config.query_rank is not None:
+            self._joined = join(self.q_a_proj, self.kv_a_proj_with_mqa)
 
     def queries(self, latent: mx.array, offset: int | mx.array) -> tuple[mx.array, mx.array]:
         """Query parts without [B, H, L, N] and with rotation [B, H, L, P]."""
@@ -88,10 +99,9 @@ class LatentAttention(nn.Module):
         q_nope, q_rope = mx.split(q, [self.config.nope_dim], axis=-1)
         return q_nope, self.rope(q_rope, offset)
 
-    def compress(self, x: mx.array, offset: int | mx.array) -> mx.array:
+    def row(self, compressed: mx.array, offset: int | mx.array) -> mx.array:
         """What the cache keeps: latent and rotated shared key [B, 1, L, R + P]."""
-        compressed = self.kv_a_proj_with_mqa(x)[:, None]
-        latent, key = mx.split(compressed, [self.config.kv_rank], axis=-1)
+        latent, key = mx.split(compressed[:, None], [self.config.kv_rank], axis=-1)
         return mx.concatenate([self.kv_a_layernorm(latent), self.rope(key, offset)], axis=-1)
 
     def index_keys(self, x: mx.array, offset: int | mx.array) -> mx.array:
@@ -130,11 +140,10 @@ class LatentAttention(nn.Module):
 
     def absorbed(self, q_nope, q_rope, rows: Rows | PackedRows, mask, chosen=None) -> mx.array:
         """Attention to all rows that `mask` shows, or to the chosen ones; [B, H, L, V]."""
-        queries = mx.concatenate([self.absorb_queries(q_nope), q_rope], axis=-1) * self.scale
-        rank = self.config.kv_rank
+        queries = self.absorb_queries(q_nope), q_rope
         if chosen is None:
-            return self.unembed(attend_rows(queries, rows, rank, mask))
-        return self.unembed(attend_taken(queries, rows, rank, *chosen))
+            return self.unembed(attend_rows(queries, rows, self.scale, mask))
+        return self.unembed(attend_taken(queries, rows, self.scale, *chosen))
 
     def expanded(self, q_nope, q_rope, rows: mx.array, mask) -> mx.array:
         """Attention over per-head keys and values rebuilt from rows [B, 1, S, R + P].

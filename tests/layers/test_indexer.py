@@ -94,12 +94,12 @@ def test_up_to_k_tokens_attention_is_dense():
 def test_gathering_equals_masking(length, new, seed):
     layer = sparse_attention(seed)
     x = mx.random.normal((2, length, 32))
-    latent = layer.query_latent(x)
+    latent = layer.down(x)[0]
     chosen = layer.indexer(x, latent, layer.index_keys(x, 0), "causal", 0)
     new = min(new, length)
     queries = tuple(q[:, :, -new:] for q in layer.queries(latent, 0))
     chosen = tuple(part[:, -new:] for part in chosen)
-    rows = layer.compress(x, 0)
+    rows = layer.row(layer.kv_a_proj_with_mqa(x), 0)
     gathered = layer.absorbed(*queries, Rows(rows), None, chosen)
     masked = layer.expanded(*queries, rows, sparse_mask(chosen, length))
     assert close(gathered, masked)

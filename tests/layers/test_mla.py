@@ -40,8 +40,8 @@ def close(a, b, tolerance=2e-5):
 def test_absorbed_equals_expanded(kind, cached, new, seed):
     layer = attention(kind, seed=seed)
     x = mx.random.normal((2, cached + new, 32))
-    q_nope, q_rope = layer.queries(x[:, cached:], cached)
-    rows, mask = layer.compress(x, 0), "causal" if new > 1 else None
+    q_nope, q_rope = layer.queries(layer.down(x[:, cached:])[0], cached)
+    rows, mask = layer.row(layer.kv_a_proj_with_mqa(x), 0), "causal" if new > 1 else None
     absorbed = layer.absorbed(q_nope, q_rope, Rows(rows), mask)
     assert close(absorbed, layer.expanded(q_nope, q_rope, rows, mask))
 
@@ -100,8 +100,8 @@ def test_quantized_projections_are_used_as_they_are(kind):
     layer = attention(kind)
     nn.quantize(layer, group_size=32, bits=8)
     x = mx.random.normal((1, 4, 32))
-    q_nope, q_rope = layer.queries(x, 0)
-    rows = layer.compress(x, 0)
+    q_nope, q_rope = layer.queries(layer.down(x)[0], 0)
+    rows = layer.row(layer.kv_a_proj_with_mqa(x), 0)
     absorbed = layer.absorbed(q_nope, q_rope, Rows(rows), "causal")
     assert close(absorbed, layer.expanded(q_nope, q_rope, rows, "causal"))
 
@@ -113,7 +113,11 @@ def test_expanding_some_heads_at_a_time_is_expanding_all(kind, quantized, monkey
     if quantized:
         nn.quantize(layer, group_size=32, bits=8)
     x = mx.random.normal((2, 6, 32))
-    args = (*layer.queries(x, 0), layer.compress(x, 0), "causal")
+    args = (
+        *layer.queries(layer.down(x)[0], 0),
+        layer.row(layer.kv_a_proj_with_mqa(x), 0),
+        "causal",
+    )
     whole = layer.expanded(*args)
     monkeypatch.setattr(mla, "EXPANDED_AT_A_TIME", 4000)  # two heads, then one
     assert close(layer.expanded(*args), whole)

@@ -13,6 +13,7 @@ import pytest
 from mlx_lm.models.cache import BatchKVCache, make_prompt_cache
 
 from mlx_deepseek import models
+from mlx_deepseek.layers.indexer import sparse_mask
 from mlx_deepseek_convert import weights
 
 LIMIT = 1e-4
@@ -25,6 +26,8 @@ CASES = [
     "deepseek_v2",
     "deepseek_v3",
     "deepseek_v3_fp8",
+    "deepseek_v32",
+    "deepseek_v32_fp8",
     "r1_distill_qwen",
     "r1_distill_llama",
     "r1_0528_qwen3",
@@ -165,6 +168,20 @@ def test_multi_token_prediction(case, record):
     if "mtp_logits" not in golden:
         pytest.skip("this architecture has no MTP layer")
     record("mtp", relative(model.mtp_logits(golden["input_ids"]), golden["mtp_logits"]))
+
+
+def test_the_indexer_chooses_the_same_tokens(case):
+    _, model, golden = case
+    if "dsa_mask.0" not in golden:
+        pytest.skip("this architecture attends to everything")
+    x = model.model.embed_tokens(golden["input_ids"])
+    for i, layer in enumerate(model.layers):
+        attention, normed = layer.self_attn, layer.input_layernorm(x)
+        keys, latent = attention.index_keys(normed, 0), attention.down(normed)[0]
+        chosen = attention.indexer(normed, latent, keys, "causal", 0)
+        mask = sparse_mask(chosen, x.shape[1])[0, 0]
+        assert mx.array_equal(mask, golden[f"dsa_mask.{i}"].astype(mx.bool_)), i
+        x = layer(x, "causal")
 
 
 def test_final_hidden_state(case, as_transformers):
