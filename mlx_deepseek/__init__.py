@@ -4,14 +4,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mlx_deepseek.engine import Chat, Chunk, Completion, Engine, Usage, load
+    from mlx_deepseek.engine import Caching, Chat, Chunk, Completion, Engine, Usage, load
     from mlx_deepseek.errors import DeepSeekError
     from mlx_deepseek.generate import Sampling
 
 __version__ = "0.1.0"
-__all__ = ["Chat", "Chunk", "Completion", "DeepSeekError", "Engine", "Sampling", "Usage", "load"]
+__all__ = [
+    "Caching",
+    "Chat",
+    "Chunk",
+    "Completion",
+    "DeepSeekError",
+    "Engine",
+    "Sampling",
+    "Usage",
+    "load",
+]
 
 _HOMES = {
+    "Caching": "engine",
     "Chat": "engine",
     "Chunk": "engine",
     "Completion": "engine",

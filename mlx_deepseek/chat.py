@@ -3,7 +3,6 @@
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlx_deepseek.cache import KeptCache
 from mlx_deepseek.completion import Chunk, Completion, as_message
 from mlx_deepseek.errors import PromptError
 
@@ -20,7 +19,7 @@ class Chat:
         self.engine = engine
         self.options = options
         self.messages: list[Message] = []
-        self._kept = KeptCache(engine.model)
+        self._kept = engine.new_cache()
         self._open: Generator[Chunk] | None = None
         if system:
             self.messages.append({"role": "system", "content": system})

@@ -13,12 +13,15 @@ class Usage:
     """Counts in tokens, speeds in tokens per second.
 
     `prompt_tokens` includes `cached_tokens`, which were taken from the latent cache; `prompt_tps`
-    is the speed of reading the others. `peak_memory_bytes` includes the weights.
+    is the speed of reading the others. Of `drafted_tokens`, guessed ahead by a drafter, the model
+    itself would have written `accepted_tokens`. `peak_memory_bytes` includes the weights.
     """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     prompt_tps: float = 0.0
     generation_tps: float = 0.0
     peak_memory_bytes: int = 0

@@ -9,6 +9,7 @@ import mlx.nn as nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
 from mlx_deepseek.cache import KeptCache
+from mlx_deepseek.caches import Caches, Caching
 from mlx_deepseek.chat import Chat
 from mlx_deepseek.checkpoint import evaluate
 from mlx_deepseek.completion import Chunk, Completion, FinishReason, Usage
@@ -20,7 +21,7 @@ from mlx_deepseek.reader import Reader
 from mlx_deepseek.sampling import Sampling
 from mlx_deepseek.worker import Worker, shared_worker
 
-__all__ = ["Chat", "Chunk", "Completion", "Engine", "Usage", "load"]
+__all__ = ["Caching", "Chat", "Chunk", "Completion", "Engine", "Usage", "load"]
 
 Messages = Sequence[dict[str, Any]]
 # A user's text, a conversation, or token ids [L].
@@ -34,13 +35,17 @@ def load(
     recipe: str | None = None,
     dtype: str | None = None,
     revision: str | None = None,
+    caching: Caching | None = None,
+    draft: str | Path | None = None,
     progress: Progress | None = None,
 ) -> "Engine":
     """Load "nano", an MLX folder, a Hugging Face folder, or a hub id.
 
     A Hugging Face checkpoint is converted once into the cache, with `recipe` or the default one;
-    `dtype` without `recipe` computes with its own, unquantized values instead. `progress` is
-    called with what is done ("download", "convert", "load") and bytes done and in total.
+    `dtype` without `recipe` computes with its own, unquantized values instead. `caching` says how
+    prompts are kept and whether tokens are drafted, `draft` names a smaller model that drafts.
+    `progress` is called with what is done ("download", "convert", "load") and bytes done and in
+    total.
 
     Raises:
         CheckpointError, ConfigError: the checkpoint is damaged, unknown or incomplete.
@@ -48,12 +53,14 @@ def load(
         DeepSeekError: not found, no network, no space.
     """
     worker = shared_worker()
-    loaded = worker.call(
-        lambda: load_everything(
-            source, recipe=recipe, dtype=dtype, revision=revision, progress=progress
-        )
-    )
-    return Engine(loaded, worker)
+
+    def work() -> Engine:
+        options = {"recipe": recipe, "dtype": dtype, "progress": progress}
+        loaded = load_everything(source, revision=revision, **options)
+        smaller = load_everything(draft, revision=None, **options) if draft is not None else None
+        return Engine(loaded, worker, Caches(loaded, caching or Caching(), smaller))
+
+    return worker.call(work)
 
 
 class Engine:
@@ -62,7 +69,7 @@ class Engine:
     `model` and `tokenizer` work in mlx-lm's functions. `entry` is the catalog's, or None.
     """
 
-    def __init__(self, loaded: Loaded, worker: Worker):
+    def __init__(self, loaded: Loaded, worker: Worker, caches: Caches):
         self.name: str = loaded.name
         self.folder: Path = loaded.folder
         self.config: dict[str, Any] = loaded.config
@@ -73,7 +80,8 @@ class Engine:
         self.context_length: int = loaded.context_length
         self.suggestions: list[str] = list(loaded.suggestions)
         self._worker = worker
-        self._kept = KeptCache(self.model)
+        self._caches = caches
+        self._kept = caches.new()
 
     @property
     def tokenizer(self) -> TokenizerWrapper:
@@ -143,6 +151,10 @@ class Engine:
         """A conversation that keeps its own cache; options as in `stream`, for every turn."""
         return Chat(self, system, **options)
 
+    def new_cache(self) -> KeptCache:
+        """An empty prompt cache, for `stream`'s option `kept`."""
+        return self._caches.new()
+
     def logits(self, prompt: Prompt) -> mx.array:
         """Teacher-forced logits, float32 [L, V], of token ids or of a rendered prompt."""
         return self._whole(lambda ids: self.model(ids), prompt)
@@ -197,7 +209,7 @@ class Engine:
     ) -> Iterator[Chunk]:
         """Runs on the worker's thread."""
         if kept.busy:  # two streams are open: the second starts from nothing
-            kept = KeptCache(self.model)
+            kept = self.new_cache()
         kept.busy = True
         reader = Reader(self.tokenizer.detokenizer, parser, (*self.prompt_format.stop, *stops))
         steps = tokens(self.model, request, kept)

@@ -1,7 +1,7 @@
-"""The token loop: read the prompt piece by piece, then mlx-lm's generate_step, token by token."""
+"""The token loop: read the prompt piece by piece, then write, token by token or by drafts."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,15 @@ class Request:
     sampling: Sampling
     stop_ids: frozenset[int]
 
+    def prompt_processors(self) -> list[Any]:
+        """Logits processors that know the prompt too, of which mlx-lm's loops see one token."""
+        before = mx.array(list(self.ids[-1 - LOOK_BACK : -1]), dtype=mx.int32)
+
+        def with_prompt(processor: Any) -> Any:
+            return lambda ids, logits: processor(mx.concatenate([before, ids]), logits)
+
+        return [with_prompt(processor) for processor in self.sampling.processors()]
+
 
 @dataclass(frozen=True)
 class Step:
@@ -48,6 +57,8 @@ class Stopwatch:
     began_s: float = field(default_factory=time.perf_counter)
     first_s: float = 0.0
     count: int = 0
+    drafted: int = 0
+    accepted: int = 0
 
     def token(self) -> None:
         """Note that a token has come."""
@@ -62,6 +73,8 @@ class Stopwatch:
             prompt_tokens=self.prompt_tokens,
             completion_tokens=self.count,
             cached_tokens=self.cached_tokens,
+            drafted_tokens=self.drafted,
+            accepted_tokens=self.accepted,
             prompt_tps=(self.prompt_tokens - self.cached_tokens) / prefill_s if self.count else 0.0,
             # The first token belongs to reading the prompt.
             generation_tps=(self.count - 1) / decode_s if self.count > 1 else 0.0,
@@ -69,65 +82,77 @@ class Stopwatch:
         )
 
 
-def tokens(model: nn.Module, request: Request, kept: KeptCache) -> Iterator[Step]:
+def tokens(model: nn.Module, request: Request, kept: KeptCache) -> Generator[Step]:
     """Generate until a stop token, which comes too, or `max_tokens`.
 
-    Call it on one thread from beginning to end. Whenever this is suspended, or closed, `kept`
-    holds the prompt and the tokens so far.
+    Call it on one thread from beginning to end. Whenever this is suspended, or closed, `kept` can
+    go on from the prompt and the tokens so far.
     """
     stream = mx.default_stream(mx.default_device())  # this thread's
     with wired_limit(model, [stream]):  # Metal: weights stay where the GPU reads them
         mx.reset_peak_memory()
-        cached = kept.prepare(request.ids)
-        watch = Stopwatch(len(request.ids), cached)
-        for _ in _read(model, request.ids[cached:-1], kept):
-            yield Step(None, watch.usage())
-        yield from _write(model, request, kept, watch, stream)
+        try:
+            yield from _tokens(model, request, kept, stream)
+            kept.store()
+        except GeneratorExit:
+            kept.store()
+            raise
+        except BaseException:
+            kept.clear()  # an interrupted step leaves layers of different lengths
+            raise
 
 
-def _write(
-    model: nn.Module, request: Request, kept: KeptCache, watch: Stopwatch, stream: mx.Stream
-) -> Iterator[Step]:
-    """The tokens after the prompt, whose last one `kept` does not hold yet."""
-    last = request.ids[-1]
-    steps: Any = generate_step(
-        mx.array([last]),
-        model,
-        stream,
-        max_tokens=request.max_tokens,
-        sampler=request.sampling.sampler(),
-        logits_processors=_processors(request),
-        prompt_cache=kept.layers,
-    )
+def _tokens(model: Any, request: Request, kept: KeptCache, stream: mx.Stream) -> Generator[Step]:
+    cached = kept.prepare(request.ids)
+    watch = Stopwatch(len(request.ids), cached)
+    drafter: Any = kept.drafter
+    for _ in _read(model, request.ids, cached, kept):
+        yield Step(None, watch.usage())
+    if drafter is None:
+        writing = write(model, request, kept, stream)
+    else:
+        writing = drafter.write(model, request, kept, watch)
     try:
-        for token, _ in steps:
-            # generate_step has fed `token` already when it yields it.
-            kept.ids += [token] if watch.count else [last, token]
+        for token in writing:
+            kept.ids.append(token)
             watch.token()
             yield Step(token, watch.usage())
             if token in request.stop_ids:
                 return
     finally:
+        writing.close()
+
+
+def write(model: nn.Module, request: Request, kept: KeptCache, stream: mx.Stream) -> Generator[int]:
+    """The tokens after the prompt, whose last one `kept` does not hold yet, by mlx-lm's loop."""
+    steps: Any = generate_step(
+        mx.array(list(request.ids[-1:])),
+        model,
+        stream,
+        max_tokens=request.max_tokens,
+        sampler=request.sampling.sampler(),
+        logits_processors=request.prompt_processors(),
+        prompt_cache=kept.layers,
+    )
+    try:
+        for token, _ in steps:
+            yield token
+    finally:
         steps.close()
 
 
-def _processors(request: Request) -> list[Any]:
-    """The logits processors, told of the prompt too, of which generate_step sees one token."""
-    before = mx.array(list(request.ids[-1 - LOOK_BACK : -1]), dtype=mx.int32)
-
-    def with_prompt(processor: Any) -> Any:
-        return lambda ids, logits: processor(mx.concatenate([before, ids]), logits)
-
-    return [with_prompt(processor) for processor in request.sampling.processors()]
-
-
-def _read(model: Any, ids: Sequence[int], kept: KeptCache) -> Iterator[None]:
+def _read(model: Any, ids: Sequence[int], cached: int, kept: KeptCache) -> Iterator[None]:
+    """Take the prompt from token `cached` to the last but one into `kept`."""
+    drafter: Any = kept.drafter
     on_gpu = mx.default_device().type == mx.DeviceType.gpu
     piece = PIECE_GPU if on_gpu else PIECE_CPU
-    for start in range(0, len(ids), piece):
-        part = ids[start : start + piece]
-        model(mx.array([part]), cache=kept.layers)
-        mx.eval([layer.state for layer in kept.layers])
-        kept.ids += part
+    for start in range(cached, len(ids) - 1, piece):
+        end = min(start + piece, len(ids) - 1)
+        part = mx.array([ids[start:end]])
+        if drafter is None:
+            model(part, cache=kept.layers)
+        else:
+            drafter.read(model, part, mx.array([ids[start + 1 : end + 1]]), kept)
+        kept.evaluate()
         mx.clear_cache()
         yield

@@ -37,6 +37,7 @@ class Loaded:
     entry: catalog.Entry | None
     context_length: int
     suggestions: tuple[str, ...]
+    dtype: str | None = None
 
 
 def load_everything(
@@ -76,6 +77,7 @@ def load_everything(
         entry=found.entry,
         context_length=context_length(config, found.entry),
         suggestions=suggestions(found),
+        dtype=dtype,
     )
 
 

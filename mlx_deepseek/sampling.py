@@ -16,8 +16,6 @@ from mlx_lm.sample_utils import (
 
 from mlx_deepseek.errors import PromptError
 
-Sampler = Callable[[mx.array], mx.array]
-
 
 @dataclass(frozen=True)
 class Sampling:
@@ -53,30 +51,58 @@ class Sampling:
             top_p=_first(self.top_p, top_p, 1.0),
         )
 
-    def sampler(self) -> Sampler:
-        """Log-probabilities [B, vocab] to tokens [B]; filters in mlx-lm's order."""
-        if not self.temperature:
-            return greedy_sampler
-        temperature, top_p = self.temperature, self.top_p
-        seed = secrets.randbits(63) if self.seed is None else self.seed
-        key = mx.random.key(seed)
-
-        def sample(logprobs: mx.array) -> mx.array:
-            nonlocal key
-            if top_p is not None and 0.0 < top_p < 1.0:
-                logprobs = apply_top_p(logprobs, top_p)
-            if self.min_p:
-                logprobs = apply_min_p(logprobs, self.min_p)
-            if 0 < self.top_k < logprobs.shape[-1]:
-                logprobs = apply_top_k(logprobs, self.top_k)
-            key, now = mx.random.split(key)
-            return mx.random.categorical(logprobs * (1.0 / temperature), key=now)
-
-        return sample
+    def sampler(self) -> "Sampler":
+        """A fresh sampler; with a seed, the same one every time."""
+        return Sampler(self)
 
     def processors(self) -> list[Callable[[mx.array, mx.array], mx.array]]:
         """mlx-lm's logits processors."""
         return make_logits_processors(repetition_penalty=self.repetition_penalty)
+
+
+class Sampler:
+    """Log-probabilities [N, vocab] of successive tokens to tokens [N]; filters in mlx-lm's order.
+
+    The noise of a token depends on the seed and on its number alone, not on what else was drawn.
+    So a draft and the model, asked about the same token, choose alike wherever they can.
+    """
+
+    def __init__(self, sampling: Sampling):
+        self.sampling = sampling
+        seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+        self._state = mx.random.key(seed)
+        self._keys: list[mx.array] = []
+        self._calls = 0
+
+    def __call__(self, logprobs: mx.array) -> mx.array:
+        """The next tokens, as mlx-lm asks for them."""
+        self._calls += len(logprobs)
+        return self.at(logprobs, self._calls - len(logprobs))
+
+    def at(self, logprobs: mx.array, number: int) -> mx.array:
+        """The tokens from `number` on, counted from 0 at the beginning of the generation."""
+        sampling = self.sampling
+        if not sampling.temperature:
+            return greedy_sampler(logprobs)
+        if sampling.top_p is not None and 0.0 < sampling.top_p < 1.0:
+            logprobs = apply_top_p(logprobs, sampling.top_p)
+        if sampling.min_p:
+            logprobs = apply_min_p(logprobs, sampling.min_p)
+        if 0 < sampling.top_k < logprobs.shape[-1]:
+            logprobs = apply_top_k(logprobs, sampling.top_k)
+        scaled = logprobs * (1.0 / sampling.temperature)
+        # The likeliest after Gumbel noise is a sample (arXiv:1411.0030 §2).
+        tokens = [
+            mx.random.categorical(scaled[i : i + 1], key=self._key(number + i))
+            for i in range(len(scaled))
+        ]
+        return tokens[0] if len(tokens) == 1 else mx.concatenate(tokens)
+
+    def _key(self, number: int) -> mx.array:
+        while len(self._keys) <= number:
+            self._state, key = mx.random.split(self._state)
+            self._keys.append(key)
+        return self._keys[number]
 
 
 def _first(*values: float | None) -> float | None:

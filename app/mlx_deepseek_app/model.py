@@ -57,7 +57,7 @@ class KeptCaches:
         """This tab's cache for this engine; caches of a model that was replaced are dropped."""
         kept = self._caches.pop(owner, None)
         if kept is None or kept.model is not engine.model:
-            kept = KeptCache(engine.model)
+            kept = engine.new_cache()
         self._caches[owner] = kept
         others = (name for name, cache in self._caches.items() if cache.model is not engine.model)
         for name in [*others, *list(self._caches)[:-KEPT_TABS]]:

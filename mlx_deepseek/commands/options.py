@@ -1,6 +1,7 @@
 """Options that several commands share: which model, how to sample, what to show."""
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_deepseek.commands.terminal import progress_bar
@@ -16,6 +17,19 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--recipe", help="quantization of a Hugging Face checkpoint (4bit)")
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
+    group = parser.add_argument_group("speed and memory")
+    group.add_argument("--cache-bits", type=int, metavar="4|8", help="quantize the latent cache")
+    group.add_argument(
+        "--speculate", type=int, metavar="N", help="tokens to draft at a time (as many as pay)"
+    )
+    group.add_argument("--draft-model", metavar="MODEL", help="a smaller model that drafts")
+    group.add_argument(
+        "--prefix-cache",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="keep what was read of prompts on disk, so that they start sooner next time",
+    )
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -66,7 +80,19 @@ def load_model(args: argparse.Namespace) -> "Engine":
     Raises:
         DeepSeekError: as `mlx_deepseek.load`.
     """
+    from mlx_deepseek.caches import Caching, prefix_folder
     from mlx_deepseek.engine import load
 
+    folder = None
+    if args.prefix_cache is not None:
+        folder = Path(args.prefix_cache).expanduser() if args.prefix_cache else prefix_folder()
+    caching = Caching(bits=args.cache_bits, speculate=args.speculate, prefix_folder=folder)
     with progress_bar() as progress:
-        return load(args.model, recipe=args.recipe, revision=args.revision, progress=progress)
+        return load(
+            args.model,
+            recipe=args.recipe,
+            revision=args.revision,
+            caching=caching,
+            draft=args.draft_model,
+            progress=progress,
+        )

@@ -11,6 +11,8 @@ from mlx_deepseek.config import DecoderConfig
 from mlx_deepseek.layers.mlp import MLP
 from mlx_deepseek.layers.moe import MoE
 
+FEW = 8
+
 AttentionFactory = Callable[[Any], Any]  # from the config's attention part
 
 
@@ -50,7 +52,8 @@ class Decoder(nn.Module):
         """Hidden states [B, L, D] of ids [B, L], or of `embeddings` [B, L, D] in their place."""
         x = self.embed_tokens(ids) if embeddings is None else embeddings
         cache = cache or [None] * len(self.layers)
-        mask = create_attention_mask(x, cache[0])
+        # Few tokens (drafts, say) attend to latents, where one mask serves all layers.
+        mask = create_attention_mask(x, cache[0], return_array=x.shape[1] <= FEW)
         for layer, layer_cache in zip(self.layers, cache, strict=True):
             x = layer(x, mask, layer_cache)
         return self.norm(x)

@@ -66,11 +66,12 @@ class FastMLP(nn.Module):
 class FastAttention(SplitLatentAttention):
     """MLA with softmax from fast_math, for whole sequences; any other call goes the usual way."""
 
-    def expanded(self, q_nope, q_rope, latent, key, mask) -> mx.array:
-        """Attention over per-head keys and values rebuilt from the latent; [B, H, L, V]."""
+    def expanded(self, q_nope, q_rope, rows: mx.array, mask) -> mx.array:
+        """Attention over per-head keys and values rebuilt from rows; [B, H, L, V]."""
         if not isinstance(mask, str):
-            return super().expanded(q_nope, q_rope, latent, key, mask)
-        k_nope, values = self.expand(latent)
+            return super().expanded(q_nope, q_rope, rows, mask)
+        latent, key = mx.split(rows, [self.config.kv_rank], axis=-1)
+        k_nope, values = self.expand(latent, slice(0, self.config.heads))
         key = mx.broadcast_to(key, (*k_nope.shape[:-1], key.shape[-1]))
         q = mx.concatenate([q_nope, q_rope], axis=-1) * self.scale
         scores = q @ mx.concatenate([k_nope, key], axis=-1).swapaxes(-1, -2)

@@ -62,6 +62,10 @@ class ScriptedEngine:
         finally:
             self.closed.set()
 
+    def new_cache(self) -> SimpleNamespace:
+        """A prompt cache that caches nothing."""
+        return SimpleNamespace(model=self.model)
+
     def _usage(self, made: int) -> SimpleNamespace:
         return SimpleNamespace(
             prompt_tokens=12, completion_tokens=made, cached_tokens=0, generation_tps=42.0
