@@ -6,8 +6,9 @@ from pathlib import Path
 import mlx.core as mx
 
 from mlx_deepseek_convert.detect import is_source, locate
-from mlx_deepseek_convert.planner import Plan, make_plan, make_steps
+from mlx_deepseek_convert.planner import Plan, make_plan
 from mlx_deepseek_convert.source import open_source
+from mlx_deepseek_convert.steps import make_steps
 from mlx_deepseek_convert.write import Progress, Report, execute
 
 __all__ = ["Plan", "Report", "convert", "is_source", "plan", "weights"]
@@ -53,8 +54,7 @@ def weights(source: str | Path, dtype: mx.Dtype | str) -> Iterator[tuple[str, mx
     kind: mx.Dtype = getattr(mx, dtype) if isinstance(dtype, str) else dtype
     steps, _ = make_steps(open_source(locate(source)))
     for step in steps:
-        slices: list[list[mx.array]] = [[] for _ in step.targets]
-        for target, value in step.op.slices([tensor.read for tensor in step.sources]):
-            slices[target].append(value.astype(kind))
-        for (name, _), parts in zip(step.targets, slices, strict=True):
-            yield name, parts[0] if len(parts) == 1 else mx.concatenate(parts)
+        turns = [step.sources] if step.op.joins else [(tensor,) for tensor in step.sources]
+        made = [step.op.apply([tensor.read() for tensor in turn]) for turn in turns]
+        for (name, shape), parts in zip(step.targets, zip(*made, strict=True), strict=True):
+            yield name, mx.concatenate([part.astype(kind) for part in parts]).reshape(shape)

@@ -1,15 +1,18 @@
 """The README.md of a converted checkpoint: where it comes from and how it is stored."""
 
 import re
-from pathlib import Path
 
 from mlx_deepseek_convert.planner import Plan
+from mlx_deepseek_convert.source import Source
 
 HUB_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
 
 
-def origin(folder: Path) -> str:
-    """The hub id of a folder in the Hugging Face cache; another folder's name."""
+def origin(source: Source) -> str:
+    """The hub id of a source on the hub or in the Hugging Face cache; another folder's name."""
+    folder = source.folder
+    if source.remote is not None:
+        return source.remote.repo
     for part in reversed(folder.parts):
         if match := HUB_FOLDER.fullmatch(part):
             return "/".join(match.groups())
@@ -18,7 +21,7 @@ def origin(folder: Path) -> str:
 
 def model_card(plan: Plan) -> str:
     """Markdown with the metadata that the Hugging Face hub reads."""
-    source = origin(plan.source.folder)
+    source = origin(plan.source)
     lines = ["---", "library_name: mlx", "pipeline_tag: text-generation", "tags:", "- mlx"]
     if "/" in source:
         lines.append(f"base_model: {source}")

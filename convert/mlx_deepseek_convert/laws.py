@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mlx_deepseek.errors import CheckpointError
 from mlx_deepseek_convert.ops import Op, Shape
 from mlx_deepseek_convert.rules import Claim
-from mlx_deepseek_convert.source import Tensor
+from mlx_deepseek_convert.tensors import Tensor
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ def resolve(claim: Claim, tensors: Mapping[str, Tensor]) -> Step:
     """
     sources = tuple(tensors[name] for name in claim.sources)
     try:
-        shapes = claim.rule.op.shapes([tensor.info.shape for tensor in sources])
+        shapes = claim.rule.op.shapes([tensor.shape for tensor in sources])
     except ValueError as error:
         first = sources[0].info
         raise CheckpointError(

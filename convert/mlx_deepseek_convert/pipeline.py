@@ -1,0 +1,206 @@
+"""Pieces of work on their way through reading, computing and writing, each on its own thread.
+
+The queues between them hold few pieces of bounded size, so memory does not grow with the
+checkpoint, and the slowest stage never waits for another.
+"""
+
+import queue
+import threading
+import time
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+
+from mlx_deepseek.cpu import available_cores
+from mlx_deepseek_convert.exact import move_codes
+from mlx_deepseek_convert.files import describe_failure, sync, write_at
+from mlx_deepseek_convert.journal import Journal
+from mlx_deepseek_convert.outputs import as_integers
+from mlx_deepseek_convert.pieces import Piece
+from mlx_deepseek_convert.tensors import as_array, read_bytes
+
+AHEAD = 8  # pieces read or computed, and waiting
+CPU_STREAMS = 4  # at most; a GPU needs one
+MLX_CACHE_BYTES = 1 << 28
+COMMIT_BYTES = 1 << 29
+COMMIT_SECONDS = 3.0
+
+Locate = Callable[[Path], Path]
+Raw = list[list[np.ndarray]]
+Numbered = tuple[int, Piece]
+Stored = tuple[int, Piece, list[mx.array]]
+
+
+class Reader(threading.Thread):
+    """Reads pieces' bytes ahead; iterate for (number, piece, bytes of each tensor's parts)."""
+
+    def __init__(self, todo: Iterable[Numbered], locate: Locate):
+        super().__init__(name="convert-reader", daemon=True)
+        self._todo, self._locate = todo, locate
+        self._queue: queue.Queue[tuple[int, Piece, Raw] | BaseException | None]
+        self._queue = queue.Queue(AHEAD)
+        self._stopped = threading.Event()
+
+    def run(self) -> None:
+        """The thread's work."""
+        try:
+            for number, piece in self._todo:
+                raw = [
+                    [read_bytes(part, self._locate(part.file)) for part in tensor.parts]
+                    for tensor in piece.narrowed()
+                ]
+                self._queue.put((number, piece, raw))
+                if self._stopped.is_set():
+                    return
+            self._queue.put(None)
+        except BaseException as error:
+            self._queue.put(error)
+
+    def __iter__(self) -> Iterator[tuple[int, Piece, Raw]]:
+        while (item := self._queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+
+    def stop(self) -> None:
+        """End early: what is read is thrown away."""
+        self._stopped.set()
+        while self.is_alive():
+            try:
+                self._queue.get(timeout=0.05)
+            except queue.Empty:
+                continue
+
+
+class Writer(threading.Thread):
+    """Writes pieces to their places; notes them in the journal once the disk has them."""
+
+    def __init__(self, folder: Path, journal: Journal, committed: Callable[[list[int]], None]):
+        super().__init__(name="convert-writer", daemon=True)
+        self._folder, self._journal, self._committed = folder, journal, committed
+        self._queue: queue.Queue[Stored | None] = queue.Queue(AHEAD)
+        self._pending: dict[int, list[int]] = {}
+        self._touched: set[str] = set()
+        self._pending_bytes, self._since = 0, time.monotonic()
+        self.bytes_done = 0
+        self.error: BaseException | None = None
+
+    def put(self, piece: Stored) -> None:
+        """Hand over a piece; raises what went wrong with an earlier one."""
+        self._check()
+        self._queue.put(piece)
+
+    def finish(self) -> None:
+        """Wait until everything is on the disk."""
+        self._queue.put(None)
+        self.join()
+        self._check()
+
+    def run(self) -> None:
+        """The thread's work; after an error it only empties the queue."""
+        while (item := self._queue.get()) is not None:
+            if self.error is None:
+                self._try(lambda item=item: self._write(*item))
+        if self.error is None:
+            self._try(self._commit)
+
+    def _try(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except OSError as error:
+            self.error = describe_failure(self._folder, error)
+        except BaseException as error:
+            self.error = error
+
+    def _check(self) -> None:
+        if self.error is not None:
+            raise self.error
+
+    def _write(self, number: int, piece: Piece, values: list[mx.array]) -> None:
+        sums = []
+        for place, value in zip(piece.places, values, strict=True):
+            data = memoryview(value).cast("B")  # type: ignore[arg-type]
+            assert len(data) == place.nbytes, place
+            write_at(self._folder / place.file, place.start, data)
+            sums.append(zlib.crc32(data))
+            self._touched.add(place.file)
+        self._pending[number] = sums
+        self._pending_bytes += piece.bytes_out
+        self.bytes_done += piece.bytes_out
+        late = time.monotonic() - self._since > COMMIT_SECONDS
+        if late or self._pending_bytes >= COMMIT_BYTES:
+            self._commit()
+
+    def _commit(self) -> None:
+        for name in self._touched:
+            sync(self._folder / name)
+        self._journal.add_pieces(self._pending)
+        self._committed(list(self._pending))
+        self._pending, self._touched = {}, set()
+        self._pending_bytes, self._since = 0, time.monotonic()
+
+
+def run(reader: Reader, writer: Writer, progress: Callable[[int], None]) -> None:
+    """Do all pieces; `progress` takes the bytes written so far.
+
+    Raises:
+        CheckpointError: a source cannot be read, or the disk is full.
+    """
+    reader.start()
+    writer.start()
+    try:
+        with _streams() as streams:
+            under_way: deque[Stored] = deque()
+            for turn, (number, piece, raw) in enumerate(reader):
+                with mx.stream(streams[turn % len(streams)]):
+                    values = compute(piece, raw)
+                    mx.async_eval(values)
+                under_way.append((number, piece, values))
+                if len(under_way) > len(streams):
+                    _hand_over(under_way.popleft(), writer)
+                    progress(writer.bytes_done)
+            while under_way:
+                _hand_over(under_way.popleft(), writer)
+    finally:
+        reader.stop()
+        writer.finish()
+    progress(writer.bytes_done)
+
+
+def compute(piece: Piece, raw: Raw) -> list[mx.array]:
+    """The stored form of a piece's result, not yet evaluated."""
+    job, tensors = piece.job, piece.narrowed()
+    if job.exact:
+        return [as_integers(stored) for stored in move_codes(job.step, tensors[0], raw[0])]
+    sources = [
+        tensor.decode(list(map(as_array, tensor.parts, parts)))
+        for tensor, parts in zip(tensors, raw, strict=True)
+    ]
+    return [
+        as_integers(stored)
+        for output, value in zip(job.outputs, job.step.op.apply(sources), strict=True)
+        for stored in output.store(value)
+    ]
+
+
+def _hand_over(item: Stored, writer: Writer) -> None:
+    mx.eval(item[2])
+    writer.put(item)
+
+
+@contextmanager
+def _streams() -> Iterator[list[mx.Stream]]:
+    """Where to compute; buffers that MLX keeps for reuse are few while it lasts."""
+    device = mx.default_device()
+    count = 1 if device.type != mx.DeviceType.cpu else min(available_cores(), CPU_STREAMS)
+    before = mx.set_cache_limit(MLX_CACHE_BYTES)
+    try:
+        yield [mx.new_stream(device) for _ in range(count)]
+    finally:
+        mx.set_cache_limit(before)
+        mx.clear_cache()

@@ -1,0 +1,51 @@
+"""Where a conversion's source files come from: a folder, or the hub, file after file."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from mlx_deepseek_convert.pieces import Piece
+from mlx_deepseek_convert.source import Source
+
+SHARDS_AHEAD = 2  # files from the hub on the disk beside the one in use
+
+
+class Supply(Protocol):
+    """Hands out source files, and takes them back."""
+
+    def locate(self, file: Path) -> Path:
+        """Where a source file lies; waits until it does."""
+        ...
+
+    def release(self, pieces: Sequence[Piece]) -> None:
+        """Note that pieces are done and will not be read again."""
+        ...
+
+    def companions(self) -> Path:
+        """A folder with the source's other files."""
+        ...
+
+
+class LocalSupply:
+    """Files in a folder, which is only read."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+
+    def locate(self, file: Path) -> Path:
+        """Where it is."""
+        return file
+
+    def release(self, pieces: Sequence[Piece]) -> None:
+        """Nothing: the files are the user's."""
+
+    def companions(self) -> Path:
+        """The folder itself."""
+        return self._folder
+
+
+@contextmanager
+def supply_for(source: Source, staging: Path, todo: Sequence[Piece]) -> Iterator[Supply]:
+    """The supply of a source for pieces that are still to be done, in their order."""
+    yield LocalSupply(source.folder)
