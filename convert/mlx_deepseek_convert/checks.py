@@ -11,6 +11,7 @@ from mlx_deepseek_convert.pipeline import AHEAD, CPU_STREAMS
 from mlx_deepseek_convert.planner import Plan
 from mlx_deepseek_convert.supply import SHARDS_AHEAD
 from mlx_deepseek_convert.workspace import RECORD, folder_for
+from mlx_deepseek_convert.writer import WAITING
 
 
 def check_target(plan: Plan, target: Path, overwrite: bool) -> None:
@@ -84,7 +85,7 @@ def _peak(piece: Piece) -> int:
     read = piece.bytes_in
     widened = 0 if read == 2 * numbers else 3 * 4 * numbers  # FP8 and packed ones, in float32
     computing = read + widened + 2 * numbers + 2 * packed
-    return (AHEAD + 2) * read + (CPU_STREAMS + 1) * computing + (AHEAD + 1) * packed
+    return (AHEAD + 2) * read + (CPU_STREAMS + 1) * computing + (WAITING + 1) * packed
 
 
 def _sizes(piece: Piece) -> tuple[int, int]:

@@ -6,8 +6,6 @@ checkpoint, and the slowest stage never waits for another.
 
 import queue
 import threading
-import time
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -18,22 +16,18 @@ import numpy as np
 
 from mlx_deepseek.cpu import available_cores
 from mlx_deepseek_convert.exact import move_codes
-from mlx_deepseek_convert.files import describe_failure, sync, write_at
-from mlx_deepseek_convert.journal import Journal
 from mlx_deepseek_convert.outputs import as_integers
 from mlx_deepseek_convert.pieces import Piece
 from mlx_deepseek_convert.tensors import as_array, read_bytes
+from mlx_deepseek_convert.writer import Stored, Writer
 
-AHEAD = 8  # pieces read or computed, and waiting
+AHEAD = 8  # pieces read and not yet computed
 CPU_STREAMS = 4  # at most; a GPU needs one
 MLX_CACHE_BYTES = 1 << 28
-COMMIT_BYTES = 1 << 29
-COMMIT_SECONDS = 3.0
 
 Locate = Callable[[Path], Path]
 Raw = list[list[np.ndarray]]
 Numbered = tuple[int, Piece]
-Stored = tuple[int, Piece, list[mx.array]]
 
 
 class Reader(threading.Thread):
@@ -75,74 +69,6 @@ class Reader(threading.Thread):
                 self._queue.get(timeout=0.05)
             except queue.Empty:
                 continue
-
-
-class Writer(threading.Thread):
-    """Writes pieces to their places; notes them in the journal once the disk has them."""
-
-    def __init__(self, folder: Path, journal: Journal, committed: Callable[[list[int]], None]):
-        super().__init__(name="convert-writer", daemon=True)
-        self._folder, self._journal, self._committed = folder, journal, committed
-        self._queue: queue.Queue[Stored | None] = queue.Queue(AHEAD)
-        self._pending: dict[int, list[int]] = {}
-        self._touched: set[str] = set()
-        self._pending_bytes, self._since = 0, time.monotonic()
-        self.bytes_done = 0
-        self.error: BaseException | None = None
-
-    def put(self, piece: Stored) -> None:
-        """Hand over a piece; raises what went wrong with an earlier one."""
-        self._check()
-        self._queue.put(piece)
-
-    def finish(self) -> None:
-        """Wait until everything is on the disk."""
-        self._queue.put(None)
-        self.join()
-        self._check()
-
-    def run(self) -> None:
-        """The thread's work; after an error it only empties the queue."""
-        while (item := self._queue.get()) is not None:
-            if self.error is None:
-                self._try(lambda item=item: self._write(*item))
-        if self.error is None:
-            self._try(self._commit)
-
-    def _try(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except OSError as error:
-            self.error = describe_failure(self._folder, error)
-        except BaseException as error:
-            self.error = error
-
-    def _check(self) -> None:
-        if self.error is not None:
-            raise self.error
-
-    def _write(self, number: int, piece: Piece, values: list[mx.array]) -> None:
-        sums = []
-        for place, value in zip(piece.places, values, strict=True):
-            data = memoryview(value).cast("B")  # type: ignore[arg-type]
-            assert len(data) == place.nbytes, place
-            write_at(self._folder / place.file, place.start, data)
-            sums.append(zlib.crc32(data))
-            self._touched.add(place.file)
-        self._pending[number] = sums
-        self._pending_bytes += piece.bytes_out
-        self.bytes_done += piece.bytes_out
-        late = time.monotonic() - self._since > COMMIT_SECONDS
-        if late or self._pending_bytes >= COMMIT_BYTES:
-            self._commit()
-
-    def _commit(self) -> None:
-        for name in self._touched:
-            sync(self._folder / name)
-        self._journal.add_pieces(self._pending)
-        self._committed(list(self._pending))
-        self._pending, self._touched = {}, set()
-        self._pending_bytes, self._since = 0, time.monotonic()
 
 
 def run(reader: Reader, writer: Writer, progress: Callable[[int], None]) -> None:

@@ -1,8 +1,6 @@
 """Reads finished files back: every piece must be on the disk as it was computed."""
 
 import hashlib
-import queue
-import threading
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -11,21 +9,20 @@ from pathlib import Path
 from mlx_deepseek_convert.files import InterruptedConversionError
 from mlx_deepseek_convert.journal import Journal
 from mlx_deepseek_convert.pieces import Layout
+from mlx_deepseek_convert.stage import Stage
 
 
-class Sealer(threading.Thread):
+class Sealer(Stage[str]):
     """Checks each output file as soon as its last piece is written, and notes its SHA-256."""
 
     def __init__(self, folder: Path, layout: Layout, journal: Journal):
-        super().__init__(name="convert-sealer", daemon=True)
+        super().__init__("convert-seal")
         self._folder, self._layout, self._journal = folder, layout, journal
-        self._queue: queue.Queue[str | None] = queue.Queue()
         self._pieces: dict[str, list[int]] = defaultdict(list)
         for number, piece in enumerate(layout.pieces):
             for name in {place.file for place in piece.places}:
                 self._pieces[name].append(number)
         self._missing = Counter({name: len(numbers) for name, numbers in self._pieces.items()})
-        self.error: BaseException | None = None
         self.written(journal.pieces)
 
     def written(self, pieces: Iterable[int]) -> None:
@@ -34,29 +31,17 @@ class Sealer(threading.Thread):
             for name in {place.file for place in self._layout.pieces[number].places}:
                 self._missing[name] -= 1
                 if not self._missing[name] and name not in self._journal.files:
-                    self._queue.put(name)
+                    self.put(name)
 
-    def finish(self) -> None:
-        """Wait for the files that are complete.
+    def handle(self, item: str) -> None:
+        """Check a file.
 
         Raises:
             InterruptedConversionError: the disk does not hold what was written to it.
         """
-        self._queue.put(None)
-        self.join()
-        if self.error is not None:
-            raise self.error
+        self._journal.add_file(item, self._digest(item))
 
-    def run(self) -> None:
-        """The thread's work; after an error it only empties the queue."""
-        while (name := self._queue.get()) is not None:
-            if self.error is None:
-                try:
-                    self._journal.add_file(name, self._check(name))
-                except BaseException as error:
-                    self.error = error
-
-    def _check(self, name: str) -> str:
+    def _digest(self, name: str) -> str:
         """The file's SHA-256, if all its pieces have the checksums of the journal."""
         spans = sorted(
             (place.start, place.nbytes, checksum, number)

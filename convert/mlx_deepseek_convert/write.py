@@ -16,11 +16,12 @@ from mlx_deepseek_convert.checks import check_memory, check_space, check_target
 from mlx_deepseek_convert.companions import tensor_names, write_companions
 from mlx_deepseek_convert.files import describe_failure
 from mlx_deepseek_convert.pieces import Layout, lay_out
-from mlx_deepseek_convert.pipeline import Reader, Writer, run
+from mlx_deepseek_convert.pipeline import Reader, run
 from mlx_deepseek_convert.planner import Plan
 from mlx_deepseek_convert.sealing import Sealer
 from mlx_deepseek_convert.supply import Supply, supply_for
 from mlx_deepseek_convert.workspace import Workspace, opened, published
+from mlx_deepseek_convert.writer import Committer, Writer
 
 Progress = Callable[[int, int], None]  # bytes written so far, bytes in total
 
@@ -139,7 +140,8 @@ def _fill(
 
     try:
         reader = Reader(todo, supply.locate)
-        run(reader, Writer(workspace.result, workspace.journal, committed), report)
+        committer = Committer(workspace.result, workspace.journal, committed)
+        run(reader, Writer(workspace.result, committer), report)
     finally:
         sealer.finish()
 

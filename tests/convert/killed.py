@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from mlx_deepseek_convert import pipeline
+from mlx_deepseek_convert import writer
 from mlx_deepseek_convert.api import convert
 
 seen = 0
@@ -35,7 +35,7 @@ def counted(name: str, last: int) -> None:
 def main(source: str, target: str, recipe: str, event: str) -> None:
     for name in ("pwrite", "fsync", "rename", "truncate", "unlink"):
         counted(name, int(event))
-    pipeline.COMMIT_BYTES, pipeline.COMMIT_SECONDS = 50_000, 1e9
+    writer.COMMIT_BYTES, writer.COMMIT_SECONDS = 50_000, 1e9
     convert(source, target, recipe)
     print(seen)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mlx_deepseek.errors import CheckpointError
-from mlx_deepseek_convert import convert, pipeline, plan, write
+from mlx_deepseek_convert import convert, plan, write, writer
 from mlx_deepseek_convert.files import InterruptedConversionError
 from mlx_deepseek_convert.journal import Journal
 from mlx_deepseek_convert.pieces import lay_out
@@ -23,7 +23,7 @@ EVENTS = 259
 
 @pytest.fixture(autouse=True)
 def frequent_commits(monkeypatch):
-    monkeypatch.setattr(pipeline, "COMMIT_BYTES", 20_000)
+    monkeypatch.setattr(writer, "COMMIT_BYTES", 20_000)
 
 
 @pytest.fixture
