@@ -5,7 +5,7 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from mlx_deepseek_convert.detect import is_source, locate
+from mlx_deepseek_convert.detect import find_source, is_source, locate
 from mlx_deepseek_convert.planner import Plan, make_plan
 from mlx_deepseek_convert.source import open_source
 from mlx_deepseek_convert.steps import make_steps
@@ -21,7 +21,7 @@ def plan(source: str | Path, recipe: str = "4bit") -> Plan:
         CheckpointError: files or tensors are missing, damaged, unknown or of the wrong shape.
         ConfigError: unknown architecture, configuration or recipe.
     """
-    return make_plan(open_source(locate(source)), recipe)
+    return make_plan(find_source(source), recipe)
 
 
 def convert(

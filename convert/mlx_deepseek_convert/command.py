@@ -36,14 +36,14 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Plan, and unless --dry-run convert; DeepSeekError is the caller's to print."""
-    from mlx_deepseek_convert import plan
-    from mlx_deepseek_convert.detect import locate
+    from mlx_deepseek_convert.detect import find_source
+    from mlx_deepseek_convert.planner import make_plan
     from mlx_deepseek_convert.write import as_json, execute
 
     name = Path(str(args.source).rstrip("/").split("/")[-1]).absolute().name
     target = Path(args.target or f"{name}-{args.recipe}")
     with _progress_bar() as report_progress:
-        planned = plan(locate(args.source, report_progress), args.recipe)
+        planned = make_plan(find_source(args.source), args.recipe)
         if args.dry_run:
             summary = {**planned.summary(), "target": str(target)}
             _say(json.dumps(summary, indent=2) if args.json else _plan_text(summary))

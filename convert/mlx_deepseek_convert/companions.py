@@ -24,12 +24,10 @@ COMPANIONS = (
 )
 
 
-def write_companions(
-    plan: Plan, companions: Path, folder: Path, checksums: Mapping[str, str]
-) -> None:
-    """Write them to `folder`; those that the source has are copied from `companions`."""
+def write_companions(plan: Plan, folder: Path, checksums: Mapping[str, str]) -> None:
+    """Write them to `folder`; those that the source has are copied."""
     for pattern in COMPANIONS:
-        for path in sorted(companions.glob(pattern)):
+        for path in sorted(plan.source.folder.glob(pattern)):
             if path.is_file():
                 shutil.copyfile(path, folder / path.name)
     tables = tensor_names(plan)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -24,16 +24,32 @@ def read_headers(folder: Path) -> Header:
         CheckpointError: files are missing, damaged, unsafe or contradict each other.
     """
     index = read_index(folder)
-    names = sorted(set(index.values())) if index else _weight_files(folder)
+    present = [path.name for path in folder.glob("*.safetensors")]
+    present += [name for name in set(index.values()) if "/" in name and (folder / name).is_file()]
+    if not present:
+        _refuse_pickles(folder)
+    names = choose_files(folder, index, present)
+    return merge(folder, {name: read_header(folder / name) for name in names}, index)
+
+
+def choose_files(folder: Path, index: Mapping[str, str], present: Collection[str]) -> list[str]:
+    """The weight files of a checkpoint: those of the index, else all at the top named model*.
+
+    Raises:
+        CheckpointError: one is missing.
+    """
+    if not index:
+        return _weight_files(folder, [name for name in present if "/" not in name])
+    names = sorted(set(index.values()))
     for name in names:
-        if not (folder / name).is_file():
+        if name not in present:
             first = next((tensor for tensor, file in index.items() if file == name), "?")
             raise CheckpointError(
                 f"{folder / name}: shard missing; it holds tensor {first!r}. Download it again."
             )
-    if index and MTP_FILE not in names and (folder / MTP_FILE).is_file():
-        names.append(MTP_FILE)  # conversions leave it out of the index, for mlx-lm
-    return merge(folder, {name: read_header(folder / name) for name in names}, index)
+    # Conversions leave it out of the index, for mlx-lm.
+    extra = MTP_FILE in present and MTP_FILE not in names
+    return [*names, MTP_FILE] if extra else names
 
 
 def merge(folder: Path, headers: Mapping[str, Header], index: Mapping[str, str]) -> Header:
@@ -87,17 +103,19 @@ def read_index(folder: Path) -> dict[str, str]:
     return table
 
 
-def _weight_files(folder: Path) -> list[str]:
-    names = sorted(path.name for path in folder.glob("*.safetensors"))
-    names = [name for name in names if name.startswith("model")] or names
+def _refuse_pickles(folder: Path) -> None:
+    pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
+    if pickles:
+        raise CheckpointError(
+            f"{folder / pickles[0]}: weights as Python pickles, which can run any code, are "
+            "not read. Expected .safetensors files; download those, or save the model again "
+            "with transformers' save_pretrained on a machine that trusts the file."
+        )
+
+
+def _weight_files(folder: Path, names: Collection[str]) -> list[str]:
+    names = sorted(name for name in names if name.startswith("model")) or sorted(names)
     if not names:
-        pickles = sorted(path.name for pattern in PICKLES for path in folder.glob(pattern))
-        if pickles:
-            raise CheckpointError(
-                f"{folder / pickles[0]}: weights as Python pickles, which can run any code, are "
-                "not read. Expected .safetensors files; download those, or save the model again "
-                "with transformers' save_pretrained on a machine that trusts the file."
-            )
         raise CheckpointError(f"{folder}: no weights. Expected .safetensors files.")
     present = {name: match for name in names if (match := SHARD_NUMBER.fullmatch(name))}
     for match in present.values():

@@ -8,7 +8,7 @@ from typing import Protocol
 from mlx_deepseek_convert.pieces import Piece
 from mlx_deepseek_convert.source import Source
 
-SHARDS_AHEAD = 2  # files from the hub on the disk beside the one in use
+SHARDS_AHEAD = 2  # files from the hub on the disk beside the one that is being downloaded
 
 
 class Supply(Protocol):
@@ -22,16 +22,9 @@ class Supply(Protocol):
         """Note that pieces are done and will not be read again."""
         ...
 
-    def companions(self) -> Path:
-        """A folder with the source's other files."""
-        ...
-
 
 class LocalSupply:
     """Files in a folder, which is only read."""
-
-    def __init__(self, folder: Path):
-        self._folder = folder
 
     def locate(self, file: Path) -> Path:
         """Where it is."""
@@ -40,12 +33,18 @@ class LocalSupply:
     def release(self, pieces: Sequence[Piece]) -> None:
         """Nothing: the files are the user's."""
 
-    def companions(self) -> Path:
-        """The folder itself."""
-        return self._folder
-
 
 @contextmanager
 def supply_for(source: Source, staging: Path, todo: Sequence[Piece]) -> Iterator[Supply]:
     """The supply of a source for pieces that are still to be done, in their order."""
-    yield LocalSupply(source.folder)
+    if source.remote is None:
+        yield LocalSupply()
+        return
+    from mlx_deepseek_convert.download import HubSupply  # huggingface_hub is slow to import
+
+    supply = HubSupply(source.remote, staging, todo)
+    supply.start()
+    try:
+        yield supply
+    finally:
+        supply.close()

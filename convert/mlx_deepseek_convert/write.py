@@ -118,7 +118,7 @@ def _convert(plan: Plan, layout: Layout, workspace: Workspace, progress: Progres
 
         with supply_for(plan.source, workspace.staging, [piece for _, piece in todo]) as supply:
             _fill(layout, todo, workspace, supply, report)
-            write_companions(plan, supply.companions(), workspace.result, journal.files)
+            write_companions(plan, workspace.result, journal.files)
     except OSError as error:
         raise describe_failure(workspace.folder, error) from error
     return resumed
