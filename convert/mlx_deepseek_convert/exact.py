@@ -1,7 +1,8 @@
 """Stored forms that need no rounding: codes that move from one format to another as they are.
 
 DeepSeek-V3.1 scales blocks of e4m3 by powers of two. MLX's mxfp8 is e4m3 with a power of two per 32
-values: the same codes, and each block's exponent for every group in it.
+values: the same codes, and each block's exponent for every group in it. Nothing is computed, so
+nothing depends on how a device rounds.
 """
 
 from collections.abc import Mapping, Sequence

@@ -102,6 +102,7 @@ class Plan:
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
             "bits_per_weight": self.bits_per_weight,
+            "exact_parameters": self.exact_parameters,
             "groups": self.groups(),
             "files": [
                 {"name": name, "bytes": sum(job.nbytes for job in jobs)}
