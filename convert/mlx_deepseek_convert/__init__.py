@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from mlx_deepseek_convert.recipes import RECIPES
 
 if TYPE_CHECKING:
-    from mlx_deepseek_convert.api import Plan, Report, convert, is_source, plan, weights
+    from mlx_deepseek_convert.api import Plan, Report, convert, export, is_source, plan, weights
 
-__all__ = ["RECIPES", "Plan", "Report", "convert", "is_source", "plan", "weights"]
+__all__ = ["RECIPES", "Plan", "Report", "convert", "export", "is_source", "plan", "weights"]
 
 
 def __getattr__(name: str) -> Any:

@@ -6,12 +6,12 @@ from pathlib import Path
 import mlx.core as mx
 
 from mlx_deepseek_convert.detect import find_source, is_source, locate
-from mlx_deepseek_convert.planner import Plan, make_plan
+from mlx_deepseek_convert.planner import Plan, make_plan, plan_release
 from mlx_deepseek_convert.source import open_source
 from mlx_deepseek_convert.steps import make_steps
 from mlx_deepseek_convert.write import Progress, Report, execute
 
-__all__ = ["Plan", "Report", "convert", "is_source", "plan", "weights"]
+__all__ = ["Plan", "Report", "convert", "export", "is_source", "plan", "weights"]
 
 
 def plan(source: str | Path, recipe: str = "4bit") -> Plan:
@@ -42,6 +42,25 @@ def convert(
         ConfigError: as `plan`.
     """
     return execute(plan(source, recipe), Path(target), overwrite=overwrite, progress=progress)
+
+
+def export(
+    source: str | Path,
+    target: str | Path,
+    *,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Report:
+    """Write an MLX checkpoint in a release's names and shapes, in bfloat16, to the folder `target`.
+
+    Of an unquantized one every tensor is byte for byte the release's.
+
+    Raises:
+        CheckpointError: no MLX checkpoint, or as `convert`.
+        ConfigError: as `plan`.
+    """
+    planned = plan_release(find_source(source))
+    return execute(planned, Path(target), overwrite=overwrite, progress=progress)
 
 
 def weights(source: str | Path, dtype: mx.Dtype | str) -> Iterator[tuple[str, mx.array]]:
