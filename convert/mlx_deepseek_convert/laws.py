@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import mlx.core as mx
+
 from mlx_deepseek.errors import CheckpointError
 from mlx_deepseek_convert.ops import Op, Shape
 from mlx_deepseek_convert.rules import Claim
@@ -16,6 +18,15 @@ class Step:
     op: Op
     sources: tuple[Tensor, ...]
     targets: tuple[tuple[str, Shape], ...]
+
+    def values(self) -> list[mx.array]:
+        """Each target's whole value, read here and now."""
+        turns = [self.sources] if self.op.joins else [(tensor,) for tensor in self.sources]
+        made = [self.op.apply([tensor.read() for tensor in turn]) for turn in turns]
+        return [
+            mx.concatenate(list(parts)).reshape(shape)
+            for (_, shape), parts in zip(self.targets, zip(*made, strict=True), strict=True)
+        ]
 
 
 def resolve(claim: Claim, tensors: Mapping[str, Tensor]) -> Step:

@@ -10,6 +10,7 @@ import mlx.nn as nn
 
 from mlx_deepseek.errors import CheckpointError
 from mlx_deepseek_convert import recipes
+from mlx_deepseek_convert.adapters import Merged
 from mlx_deepseek_convert.exact import keeps_codes
 from mlx_deepseek_convert.headers import MTP_FILE
 from mlx_deepseek_convert.laws import Step
@@ -111,14 +112,16 @@ class Plan:
         }
 
 
-def make_plan(source: Source, recipe: str = "4bit", *, shard_bytes: int = SHARD_BYTES) -> Plan:
+def make_plan(
+    source: Source, recipe: str | Recipe = "4bit", *, shard_bytes: int = SHARD_BYTES
+) -> Plan:
     """Plan a conversion and check that it is exactly the model that config.json describes.
 
     Raises:
         CheckpointError: the tensors break one of the weight map's laws, or have fewer bits already.
         ConfigError: unknown architecture, configuration or recipe.
     """
-    table = recipes.get(recipe)
+    table = recipe if isinstance(recipe, Recipe) else recipes.get(recipe)
     steps, model = make_steps(source)
     eligible = quantizable(model)
     routed = any(".switch_mlp." in path for path in eligible)
@@ -132,11 +135,12 @@ def make_plan(source: Source, recipe: str = "4bit", *, shard_bytes: int = SHARD_
     outputs = [output for job in jobs for output in job.outputs]
     config = output_config(source.config, outputs, eligible)
     dropped = tuple(step.sources[0].info.name for step in steps if not step.targets)
-    plan = Plan(source, recipe, config, _pack(jobs, shard_bytes), dropped)
-    if is_mlx_layout(source) and plan.bytes_out >= plan.bytes_in:
+    plan = Plan(source, table.name, config, _pack(jobs, shard_bytes), dropped)
+    merged = any(isinstance(tensor, Merged) for tensor in source.tensors.values())
+    if is_mlx_layout(source) and not merged and plan.bytes_out >= plan.bytes_in:
         raise CheckpointError(
-            f"{source.folder}: already an MLX checkpoint, and recipe {recipe!r} would make it no "
-            "smaller. Load it as it is, choose fewer bits, or convert the original release."
+            f"{source.folder}: already an MLX checkpoint, and recipe {table.name!r} would make it "
+            "no smaller. Load it as it is, choose fewer bits, or convert the original release."
         )
     return plan
 
