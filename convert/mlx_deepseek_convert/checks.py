@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mlx_deepseek.errors import CheckpointError, MemoryLimitError
 from mlx_deepseek.memory import machine_memory_bytes
-from mlx_deepseek_convert.pieces import Layout, Piece
+from mlx_deepseek_convert.pieces import Layout, Piece, lay_out
 from mlx_deepseek_convert.pipeline import AHEAD, CPU_STREAMS
 from mlx_deepseek_convert.planner import Plan
 from mlx_deepseek_convert.supply import SHARDS_AHEAD
@@ -51,6 +51,14 @@ def check_space(plan: Plan, target: Path) -> None:
             f"{place}: {free / 1e9:.1f} GB free, the conversion takes {needed / 1e9:.1f} GB. "
             "Free space, choose another disk or a recipe with fewer bits."
         )
+
+
+def predicted(plan: Plan) -> dict[str, int]:
+    """What a conversion will take: `disk_bytes` while it runs, and `peak_bytes` of memory."""
+    return {
+        "disk_bytes": plan.bytes_out + staged_bytes(plan),
+        "peak_bytes": peak_bytes(lay_out(plan)),
+    }
 
 
 def staged_bytes(plan: Plan) -> int:
