@@ -47,7 +47,7 @@ def present_config(source: Source) -> dict[str, Any]:
     """
     config = dict(source.config)
     if config.get("num_nextn_predict_layers"):
-        first = f"model.layers.{config['num_hidden_layers']}.", "mtp."
+        first = f"model.layers.{config.get('num_hidden_layers')}.", "mtp."
         if not any(name.startswith(first) for name in source.tensors):
             config["num_nextn_predict_layers"] = 0
     return config
