@@ -175,21 +175,28 @@ def main() -> None:
         shutil.rmtree(theirs, ignore_errors=True)
 
     if args.kills:
-        resumed = args.folder / "resumed"
-        shutil.rmtree(resumed, ignore_errors=True)
-        draw = random.Random(1)
-        kills = 0
-        for _ in range(args.kills):
-            moment = draw.uniform(0.1, 2.0) * seconds / args.kills
-            kills += run(OURS, source, resumed, "4bit", kill_after_s=moment)[2] == -signal.SIGKILL
-        if not resumed.exists():
-            run(OURS, source, resumed, "4bit")
-        print(f"{kills} kills: {'identical' if digest(resumed) == expected else 'DIFFERENT'}")
-        shutil.rmtree(resumed)
+        kill_and_resume(source, args.folder / "killed", args.kills, seconds, expected)
     if args.full_disk:
         size = sum(path.stat().st_size for path in ours.iterdir())
         with small_disk(size // 2) as disk:
             fill_and_grow(source, disk, size, expected)
+
+
+def kill_and_resume(source: Path, target: Path, kills: int, seconds: float, expected: str) -> None:
+    """Convert until `kills` runs have been killed at random moments after their start."""
+    startup = run(IDLE)[0]
+    shutil.rmtree(target, ignore_errors=True)
+    draw, killed, finished, different = random.Random(1), 0, 0, 0
+    while killed < kills or not finished:
+        last = killed >= kills
+        moment = None if last else draw.uniform(startup, startup + 0.5 * (seconds - startup))
+        _, _, status = run(OURS, source, target, "4bit", kill_after_s=moment)
+        killed += status == -signal.SIGKILL
+        if target.exists():
+            finished += 1
+            different += digest(target) != expected
+            shutil.rmtree(target)
+    print(f"{killed} kills, {finished} conversions finished, {different} of them different")
 
 
 def fill_and_grow(source: Path, disk: Path, size: int, expected: str) -> None:
