@@ -9,7 +9,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import mlx.core as mx
 import numpy as np
@@ -18,6 +17,7 @@ from mlx_deepseek.cpu import available_cores
 from mlx_deepseek_convert.exact import move_codes
 from mlx_deepseek_convert.outputs import as_integers
 from mlx_deepseek_convert.pieces import Piece
+from mlx_deepseek_convert.supply import Supply
 from mlx_deepseek_convert.tensors import as_array, read_bytes
 from mlx_deepseek_convert.writer import Stored, Writer
 
@@ -25,7 +25,6 @@ AHEAD = 8  # pieces read and not yet computed
 CPU_STREAMS = 4  # at most; a GPU needs one
 MLX_CACHE_BYTES = 1 << 28
 
-Locate = Callable[[Path], Path]
 Raw = list[list[np.ndarray]]
 Numbered = tuple[int, Piece]
 
@@ -33,9 +32,9 @@ Numbered = tuple[int, Piece]
 class Reader(threading.Thread):
     """Reads pieces' bytes ahead; iterate for (number, piece, bytes of each tensor's parts)."""
 
-    def __init__(self, todo: Iterable[Numbered], locate: Locate):
+    def __init__(self, todo: Iterable[Numbered], supply: Supply):
         super().__init__(name="convert-reader", daemon=True)
-        self._todo, self._locate = todo, locate
+        self._todo, self._supply = todo, supply
         self._queue: queue.Queue[tuple[int, Piece, Raw] | BaseException | None]
         self._queue = queue.Queue(AHEAD)
         self._stopped = threading.Event()
@@ -45,7 +44,7 @@ class Reader(threading.Thread):
         try:
             for number, piece in self._todo:
                 raw = [
-                    [read_bytes(part, self._locate(part.file)) for part in tensor.parts]
+                    [read_bytes(part, self._supply.locate(part.file)) for part in tensor.parts]
                     for tensor in piece.narrowed()
                 ]
                 self._queue.put((number, piece, raw))
@@ -64,6 +63,7 @@ class Reader(threading.Thread):
     def stop(self) -> None:
         """End early: what is read is thrown away."""
         self._stopped.set()
+        self._supply.close()
         while self.is_alive():
             try:
                 self._queue.get(timeout=0.05)

@@ -14,6 +14,7 @@ class Stage(threading.Thread, Generic[Item]):
         super().__init__(name=name, daemon=True)
         self._queue: queue.Queue[Item | None] = queue.Queue(waiting)
         self._error: BaseException | None = None
+        self._abandoned = False
 
     def handle(self, item: Item) -> None:
         """Work off one item."""
@@ -30,11 +31,15 @@ class Stage(threading.Thread, Generic[Item]):
         self.join()
         self._check()
 
+    def abandon(self) -> None:
+        """Do nothing more with what is waiting."""
+        self._abandoned = True
+
     def run(self) -> None:
         """The thread's work; after an error it only empties the queue."""
         while (item := self._queue.get()) is not None:
             try:
-                if self._error is None:
+                if self._error is None and not self._abandoned:
                     self.handle(item)
             except BaseException as error:
                 self._error = error

@@ -1,7 +1,6 @@
 """Where a conversion's source files come from: a folder, or the hub, file after file."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -22,6 +21,10 @@ class Supply(Protocol):
         """Note that pieces are done and will not be read again."""
         ...
 
+    def close(self) -> None:
+        """End: whoever waits for a file gets an error, and no more files come."""
+        ...
+
 
 class LocalSupply:
     """Files in a folder, which is only read."""
@@ -33,18 +36,16 @@ class LocalSupply:
     def release(self, pieces: Sequence[Piece]) -> None:
         """Nothing: the files are the user's."""
 
+    def close(self) -> None:
+        """Nothing."""
 
-@contextmanager
-def supply_for(source: Source, staging: Path, todo: Sequence[Piece]) -> Iterator[Supply]:
+
+def supply_for(source: Source, staging: Path, todo: Sequence[Piece]) -> Supply:
     """The supply of a source for pieces that are still to be done, in their order."""
     if source.remote is None:
-        yield LocalSupply()
-        return
+        return LocalSupply()
     from mlx_deepseek_convert.download import HubSupply  # huggingface_hub is slow to import
 
     supply = HubSupply(source.remote, staging, todo)
     supply.start()
-    try:
-        yield supply
-    finally:
-        supply.close()
+    return supply

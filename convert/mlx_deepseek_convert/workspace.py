@@ -134,7 +134,7 @@ def _remove(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (LOCK, JOURNAL):
         (folder / name).unlink(missing_ok=True)
-    folder.rmdir()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lock(file: BinaryIO, folder: Path) -> None:

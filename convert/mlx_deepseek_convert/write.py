@@ -116,9 +116,9 @@ def _convert(plan: Plan, layout: Layout, workspace: Workspace, progress: Progres
             if progress is not None:
                 progress(resumed + written, plan.bytes_out)
 
-        with supply_for(plan.source, workspace.staging, [piece for _, piece in todo]) as supply:
-            _fill(layout, todo, workspace, supply, report)
-            write_companions(plan, workspace.result, journal.files)
+        supply = supply_for(plan.source, workspace.staging, [piece for _, piece in todo])
+        _fill(layout, todo, workspace, supply, report)
+        write_companions(plan, workspace.result, journal.files)
     except OSError as error:
         raise describe_failure(workspace.folder, error) from error
     return resumed
@@ -139,9 +139,12 @@ def _fill(
         supply.release([layout.pieces[number] for number in pieces])
 
     try:
-        reader = Reader(todo, supply.locate)
+        reader = Reader(todo, supply)
         committer = Committer(workspace.result, workspace.journal, committed)
         run(reader, Writer(workspace.result, committer), report)
+    except BaseException:
+        sealer.abandon()
+        raise
     finally:
         sealer.finish()
 

@@ -1,7 +1,11 @@
 """Conversions from a hub on this machine, which never hold the whole source."""
 
 import json
+import os
+import random
 import shutil
+import signal
+import threading
 from pathlib import Path
 
 import pytest
@@ -14,7 +18,7 @@ from mlx_deepseek_convert import convert, download, plan, writer
 from mlx_deepseek_convert.files import InterruptedConversionError
 from mlx_deepseek_convert.supply import SHARDS_AHEAD
 from mlx_deepseek_convert.write import execute
-from tests.convert.test_resume import content
+from tests.convert.test_resume import content, run_killed
 from tests.hub_server import FakeHub
 
 REPO = "deepseek-ai/DeepSeek-Tiny"
@@ -148,6 +152,42 @@ def test_a_damaged_download_is_not_converted(server, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_kill_after_kill(server, tmp_path, whole):
+    """Each run is killed in the midst of some call to the system, downloads included."""
+    environment = {
+        "HF_ENDPOINT": constants.ENDPOINT,
+        "HF_HUB_CACHE": constants.HF_HUB_CACHE,
+        "HF_HUB_DISABLE_XET": "1",
+    }
+    draw = random.Random(4)
+    for _ in range(3):
+        killed = run_killed(REPO, tmp_path / "out", draw.randint(1, 90), **environment)
+        assert killed.returncode == -signal.SIGKILL, killed.stderr
+        assert not (tmp_path / "out").exists()
+    assert convert(REPO, tmp_path / "out").bytes_resumed > 0
+    assert weights(tmp_path / "out") == whole
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_an_interruption_does_not_wait_for_the_network(server, tmp_path, whole, monkeypatch):
+    original, network = download.HubSupply._obtain, threading.Event()
+
+    def stalling(self, name):
+        if "00003" in name:
+            network.wait(60)
+        return original(self, name)
+
+    monkeypatch.setattr(download.HubSupply, "_obtain", stalling)
+    planned = plan(REPO)
+    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        execute(planned, tmp_path / "out")
+    assert not network.is_set()
+    network.set()
+    assert convert(REPO, tmp_path / "out").bytes_resumed > 0
+    assert weights(tmp_path / "out") == whole
+
+
 def test_verified(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"abc")
@@ -171,6 +211,7 @@ def test_what_the_cache_has_is_not_downloaded_nor_deleted(server, tmp_path, whol
     assert weights(tmp_path / "again") == whole
 
 
+@pytest.mark.filterwarnings("ignore:Not enough free disk space")  # huggingface_hub's
 def test_refusals_come_before_any_weights(server, tmp_path, monkeypatch):
     with pytest.raises(DeepSeekError, match="no such model"):
         plan("deepseek-ai/nothing")

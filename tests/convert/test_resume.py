@@ -56,9 +56,11 @@ def interrupt(source: Path, target: Path, share: float = 0.5) -> None:
     assert not target.exists()
 
 
-def run_killed(source: Path, target: Path, event: int) -> subprocess.CompletedProcess[str]:
+def run_killed(
+    source: Path | str, target: Path, event: int, **environment: str
+) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "tests.convert.killed", str(source), str(target), "4bit"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **environment}
     return subprocess.run(
         [*command, str(event)],
         capture_output=True,
