@@ -8,7 +8,7 @@ What is there   headers, pairing -> tensors -> source (a folder) or remote (the 
 What it means   maps, rules -> ops, laws -> steps; adapters
 What to store   recipes -> outputs, exact -> planner: a Plan, from headers alone
 Where it goes   pieces: every byte's place, before a value is read
-Doing it        write: supply, download -> pipeline -> writer -> sealing, in a workspace with a journal
+Doing it        write: supply, download -> pipeline -> writer -> sealing; workspace, journal
 Around it       checks, companions, card, upload, api, command
 """
 

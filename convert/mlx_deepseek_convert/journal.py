@@ -95,6 +95,11 @@ def digest_of(path: Path) -> str | None:
     return entry.get("plan") if isinstance(entry, dict) else None
 
 
+def has_work(path: Path) -> bool:
+    """Whether a journal notes anything done."""
+    return path.is_file() and path.read_bytes().count(b"\n") > 1
+
+
 def is_publishing(path: Path) -> bool:
     """Whether a journal ends with `add_publishing`."""
     lines = path.read_bytes().splitlines(keepends=True) if path.is_file() else []

@@ -1,5 +1,6 @@
 """A checkpoint on the hub as a source: its headers by range requests, no weights."""
 
+import hashlib
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -76,8 +77,16 @@ def _assemble(remote: Remote, folder: Path, config: dict[str, Any]) -> Source:
     infos, metadata = merge(Path(remote.repo), headers, index)
     used = {name: remote.sizes[name] for name in names}
     remote = Remote(remote.repo, remote.commit, used, remote.checksums)
-    identity = f"{remote.repo}@{remote.commit}"
-    return assemble(folder, config, list(infos.values()), metadata, identity, remote)
+    return assemble(folder, config, list(infos.values()), metadata, _identity(remote), remote)
+
+
+def _identity(remote: Remote) -> str:
+    """Stays when a commit changes other files: a conversion may take days."""
+    digest = hashlib.sha256(remote.repo.encode())
+    for name, size in sorted(remote.sizes.items()):
+        content = remote.checksums.get(name, remote.commit)
+        digest.update(f"\0{name}\0{size}\0{content}".encode())
+    return digest.hexdigest()
 
 
 def _read_headers(remote: Remote, names: Iterable[str]) -> Iterable[Header]:

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from mlx_deepseek.errors import CheckpointError, DeepSeekError
 from mlx_deepseek_convert.files import InterruptedConversionError, sync, write_at
-from mlx_deepseek_convert.journal import Journal, digest_of, is_publishing
+from mlx_deepseek_convert.journal import Journal, digest_of, has_work, is_publishing
 from mlx_deepseek_convert.pieces import Layout
 
 # Marks a folder as this program's, so that it may be replaced; says where the weights come from.
@@ -67,7 +67,8 @@ class Workspace:
 
     def publish(self) -> None:
         """Give the finished result its final name, in place of an earlier conversion."""
-        sync(self.result)
+        for path in (*self.result.iterdir(), self.result):
+            sync(path)
         self.journal.add_publishing()
         old = self.folder / REPLACED
         if self.target.exists():
@@ -108,7 +109,10 @@ def opened(target: Path, digest: str, *, overwrite: bool) -> Iterator[Workspace]
         raise CheckpointError(f"{folder}: is in the way and not ours. Remove or rename it.")
     with (folder / LOCK).open("wb") as lock:
         _lock(lock, folder)
-        if digest_of(folder / JOURNAL) not in (None, digest) and not overwrite:
+        if (folder / REPLACED).exists() and not target.exists():
+            os.rename(folder / REPLACED, target)  # killed between the two renames of `publish`
+        other = digest_of(folder / JOURNAL) not in (None, digest)
+        if other and has_work(folder / JOURNAL) and not overwrite:
             raise CheckpointError(
                 f"{folder}: holds an unfinished conversion of other files or with another recipe. "
                 "Finish that one, remove the folder, or ask to overwrite it."

@@ -152,6 +152,16 @@ def test_a_damaged_download_is_not_converted(server, tmp_path, monkeypatch):
     assert not (tmp_path / "out").exists()
 
 
+def test_another_commit_with_the_same_weights_goes_on(server, tmp_path, whole, monkeypatch):
+    before = plan(REPO).source
+    monkeypatch.setattr("tests.hub_server.COMMIT", "f" * 40)
+    after = plan(REPO).source
+    assert before.remote.commit != after.remote.commit
+    assert before.identity == after.identity
+    server.repos[REPO][f"model-00001-of-{SHARDS:06d}.safetensors"] += b" "
+    assert plan(REPO).source.identity != before.identity
+
+
 def test_kill_after_kill(server, tmp_path, whole):
     """Each run is killed in the midst of some call to the system, downloads included."""
     environment = {

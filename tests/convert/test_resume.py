@@ -18,7 +18,7 @@ from mlx_deepseek_convert.pieces import lay_out
 
 CASE = "deepseek_v3_fp8"
 # Calls that `killed` counts in a whole run: test_the_number_of_calls.
-EVENTS = 259
+EVENTS = 265
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +154,25 @@ def test_unfinished_work_of_another_recipe_is_not_thrown_away(source, tmp_path, 
     interrupt(source, tmp_path / "other")
     convert(source, tmp_path / "other", "8bit", overwrite=True)
     assert content(tmp_path / "other") != whole
+
+
+def test_nothing_done_is_nothing_to_protect(source, tmp_path, whole):
+    partial = tmp_path / "target.partial"
+    partial.mkdir()
+    Journal(partial / "journal", "another plan").close()
+    convert(source, tmp_path / "target")
+    assert content(tmp_path / "target") == whole
+
+
+def test_an_earlier_conversion_comes_back(source, tmp_path, whole):
+    """Killed between the renames that replace it, and then nothing better comes."""
+    target, partial = tmp_path / "target", tmp_path / "target.partial"
+    convert(source, target)
+    partial.mkdir()
+    target.rename(partial / "replaced")
+    with pytest.raises(KeyboardInterrupt):
+        convert(source, target, progress=stop_after(-1, KeyboardInterrupt()))
+    assert content(target) == whole
 
 
 def test_lost_files_of_unfinished_work(source, tmp_path, whole):
