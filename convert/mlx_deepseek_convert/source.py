@@ -72,6 +72,20 @@ def assemble(
     return Source(folder, config, tensors, len(infos), metadata, identity, remote)
 
 
+def check_unchanged(source: Source) -> None:
+    """Refuse what was read of a folder whose files have changed since `open_source`.
+
+    Raises:
+        CheckpointError: they have.
+    """
+    parts = [part for tensor in source.tensors.values() for part in tensor.parts]
+    if source.remote is None and not source.identity.startswith(_identity(parts)):
+        raise CheckpointError(
+            f"{source.folder}: its files changed while they were read. Convert again when they "
+            "are at rest."
+        )
+
+
 def _identity(infos: Iterable[TensorInfo]) -> str:
     digest = hashlib.sha256()
     for path in sorted({info.file for info in infos}):

@@ -19,6 +19,7 @@ from mlx_deepseek_convert.pieces import Layout, lay_out
 from mlx_deepseek_convert.pipeline import Reader, run
 from mlx_deepseek_convert.planner import Plan
 from mlx_deepseek_convert.sealing import Sealer
+from mlx_deepseek_convert.source import check_unchanged
 from mlx_deepseek_convert.supply import Supply, supply_for
 from mlx_deepseek_convert.workspace import Workspace, opened, published
 from mlx_deepseek_convert.writer import Committer, Writer
@@ -118,6 +119,7 @@ def _convert(plan: Plan, layout: Layout, workspace: Workspace, progress: Progres
 
         supply = supply_for(plan.source, workspace.staging, [piece for _, piece in todo])
         _fill(layout, todo, workspace, supply, report)
+        check_unchanged(plan.source)
         write_companions(plan, workspace.result, journal.files)
     except OSError as error:
         raise describe_failure(workspace.folder, error) from error
