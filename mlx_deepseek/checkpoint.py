@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -154,7 +154,7 @@ def read_weights(folder: Path, config: Mapping[str, Any]) -> dict[str, mx.array]
     }
 
 
-def layout(weights: Mapping[str, mx.array]) -> str | None:
+def layout(weights: Iterable[str]) -> str | None:
     """How MLA's up-projections are stored; mlx-community's older V3 checkpoints have kv_b_proj."""
     for part, name in ((".kv_b_proj.", "kv_b_proj"), (".embed_q.", "split")):
         if any(part in tensor for tensor in weights):

@@ -36,7 +36,7 @@ def convert_once(source: Path, recipe: str, progress: Progress | None = None) ->
 
     with locked(root / f"{target.name}.lock"):
         if not (target / "config.json").is_file():  # another process may have been faster
-            converter().convert(source, target, recipe, progress=report)
+            converter().convert(source, target, recipe, overwrite=True, progress=report)
     return target
 
 

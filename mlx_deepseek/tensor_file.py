@@ -55,21 +55,36 @@ def read_header(path: Path) -> tuple[dict[str, TensorInfo], dict[str, str]]:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            prefix = file.read(8)
-            length = int.from_bytes(prefix, "little")
-            if len(prefix) < 8 or length > min(size - 8, HEADER_LIMIT_BYTES):
-                raise CheckpointError(
-                    f"{path}: the header claims {length} bytes in a file of {size}. Expected a "
-                    "safetensors file; it is damaged or cut short. Download it again."
-                )
-            text = file.read(length)
+            text = file.read(header_length(path, file.read(8), size))
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}).") from error
+    return parse_header(path, text, size)
+
+
+def header_length(path: Path, prefix: bytes, size: int) -> int:
+    """Bytes of JSON after the first eight of a file of `size` bytes.
+
+    Raises:
+        CheckpointError: not a safetensors file, or cut short.
+    """
+    length = int.from_bytes(prefix, "little")
+    if len(prefix) < 8 or length > min(size - 8, HEADER_LIMIT_BYTES):
+        raise CheckpointError(
+            f"{path}: the header claims {length} bytes in a file of {size}. Expected a "
+            "safetensors file; it is damaged or cut short. Download it again."
+        )
+    return length
+
+
+def parse_header(
+    path: Path, text: bytes, size: int
+) -> tuple[dict[str, TensorInfo], dict[str, str]]:
+    """As `read_header`, of the JSON `text` in a file of `size` bytes."""
     header = _parse(path, text)
     metadata = header.pop("__metadata__", None) or {}  # MLX writes null for none
     if not isinstance(metadata, dict):
         raise _damaged(path, "__metadata__", "its metadata is not an object")
-    first = 8 + length
+    first = 8 + len(text)
     tensors = {name: _entry(path, name, entry, first) for name, entry in header.items()}
     _check_extents(path, tensors, size)
     return tensors, metadata

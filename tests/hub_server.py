@@ -90,7 +90,10 @@ def answer_api(
                 for name, data in files.items()
             ],
         )
-    siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
+    siblings = [
+        {"rfilename": name, "size": len(data), "lfs": lfs(name, data)}
+        for name, data in files.items()
+    ]
     return send_json(request, {"id": repo, "sha": COMMIT, "siblings": siblings})
 
 
@@ -107,18 +110,21 @@ def send_file(
     hub: FakeHub, request: BaseHTTPRequestHandler, name: str, data: bytes, *, with_body: bool
 ) -> None:
     asked = request.headers.get("Range")
-    start = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
+    start, stop = 0, len(data)
+    if asked:
+        first, last = asked.removeprefix("bytes=").split("-")
+        start, stop = int(first), min(int(last) + 1, len(data)) if last else len(data)
     request.send_response(206 if asked else 200)
     request.send_header("ETag", f'"{etag(data)}"')
     request.send_header("X-Repo-Commit", COMMIT)
     request.send_header("Accept-Ranges", "bytes")
-    request.send_header("Content-Length", str(len(data) - start))
+    request.send_header("Content-Length", str(stop - start))
     if asked:
-        request.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        request.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
     request.end_headers()
     if with_body:
         cuts = hub.cut.get(name)
-        request.wfile.write(data[start : start + cuts.pop(0)] if cuts else data[start:])
+        request.wfile.write(data[start : start + cuts.pop(0)] if cuts else data[start:stop])
 
 
 def refuse(request: BaseHTTPRequestHandler, status: int, code: str) -> None:
@@ -126,6 +132,13 @@ def refuse(request: BaseHTTPRequestHandler, status: int, code: str) -> None:
     request.send_header("X-Error-Code", code)
     request.send_header("Content-Length", "0")
     request.end_headers()
+
+
+def lfs(name: str, data: bytes) -> dict[str, Any] | None:
+    """What the hub says of large files."""
+    if not name.endswith(".safetensors"):
+        return None
+    return {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data), "pointerSize": 134}
 
 
 def etag(data: bytes) -> str:

@@ -3,6 +3,13 @@
 from mlx_deepseek_convert import convert, plan
 print(plan("DeepSeek-V2-Lite", "4bit").bits_per_weight)
 report = convert("DeepSeek-V2-Lite", "DeepSeek-V2-Lite-4bit", "4bit")
+
+What is there   headers, pairing -> tensors -> source (a folder) or remote (the hub)
+What it means   maps, rules -> ops, laws -> steps; adapters
+What to store   recipes -> outputs, exact -> planner: a Plan, from headers alone
+Where it goes   pieces: every byte's place, before a value is read
+Doing it        write: supply, download -> pipeline -> writer -> sealing; workspace, journal
+Around it       checks, companions, card, upload, api, command
 """
 
 from importlib import import_module
@@ -11,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from mlx_deepseek_convert.recipes import RECIPES
 
 if TYPE_CHECKING:
-    from mlx_deepseek_convert.api import Plan, Report, convert, is_source, plan, weights
+    from mlx_deepseek_convert.api import Plan, Report, convert, export, is_source, plan, weights
 
-__all__ = ["RECIPES", "Plan", "Report", "convert", "is_source", "plan", "weights"]
+__all__ = ["RECIPES", "Plan", "Report", "convert", "export", "is_source", "plan", "weights"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,16 +1,18 @@
-"""`mlx-deepseek convert`: plan, show, run."""
+"""`mlx-deepseek convert`: plan, show, run, upload."""
 
 import argparse
 import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlx_deepseek.progress import Progress
 from mlx_deepseek_convert.recipes import RECIPES
+
+if TYPE_CHECKING:
+    from mlx_deepseek_convert.planner import Plan
 
 
 def register(subparsers: Any) -> None:
@@ -19,7 +21,8 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "convert",
         help="convert a Hugging Face checkpoint to a quantized MLX one",
-        description="Convert a Hugging Face checkpoint (BF16 or FP8) to MLX.",
+        description="Convert a Hugging Face checkpoint (BF16 or FP8) to MLX, an MLX one to fewer "
+        "bits, or back. Interrupted, the same command goes on where it stopped.",
         epilog=f"recipes:\n{recipes}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -28,34 +31,55 @@ def register(subparsers: Any) -> None:
         "target", metavar="TARGET", nargs="?", help="new folder (default: SOURCE's name-RECIPE)"
     )
     parser.add_argument("--recipe", default="4bit", choices=list(RECIPES), metavar="RECIPE")
+    parser.add_argument("--revision", metavar="REV", help="branch, tag or commit on the hub")
+    parser.add_argument("--adapter", metavar="FOLDER", help="LoRA adapter to add to the weights")
+    parser.add_argument(
+        "--export", action="store_true", help="an MLX checkpoint back to the release's layout, bf16"
+    )
     parser.add_argument("--dry-run", action="store_true", help="show the plan, write nothing")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier conversion")
+    parser.add_argument("--upload", metavar="REPO", help="then upload to this hub repository")
+    parser.add_argument("--private", action="store_true", help="make that repository private")
     parser.add_argument("--json", action="store_true", help="print plan or report as JSON")
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan, and unless --dry-run convert; DeepSeekError is the caller's to print."""
-    from mlx_deepseek_convert import plan
-    from mlx_deepseek_convert.detect import locate
+    from mlx_deepseek_convert.checks import predicted
+    from mlx_deepseek_convert.upload import upload
     from mlx_deepseek_convert.write import as_json, execute
 
     name = Path(str(args.source).rstrip("/").split("/")[-1]).absolute().name
-    target = Path(args.target or f"{name}-{args.recipe}")
+    target = Path(args.target or f"{name}-{'release' if args.export else args.recipe}")
+    planned = _planned(args)
+    if args.dry_run:
+        summary = {**planned.summary(), **predicted(planned), "target": str(target)}
+        _say(json.dumps(summary, indent=2) if args.json else _plan_text(summary))
+        return 0
     with _progress_bar() as report_progress:
-        planned = plan(locate(args.source, report_progress), args.recipe)
-        if args.dry_run:
-            summary = {**planned.summary(), "target": str(target)}
-            _say(json.dumps(summary, indent=2) if args.json else _plan_text(summary))
-            return 0
         report = execute(
             planned,
             target,
             overwrite=args.overwrite,
             progress=lambda done, total: report_progress("convert", done, total),
         )
-    _say(json.dumps(as_json(report), indent=2) if args.json else _report_text(asdict(report)))
+    _say(json.dumps(as_json(report), indent=2) if args.json else _report_text(as_json(report)))
+    if args.upload:
+        address = upload(report.target, args.upload, private=args.private)
+        sys.stderr.write(f"uploaded to {address}\n")
     return 0
+
+
+def _planned(args: argparse.Namespace) -> "Plan":
+    from mlx_deepseek_convert.adapters import merge_adapter
+    from mlx_deepseek_convert.detect import find_source
+    from mlx_deepseek_convert.planner import make_plan, plan_release
+
+    source = find_source(args.source, args.revision)
+    if args.adapter:
+        source = merge_adapter(source, Path(args.adapter))
+    return plan_release(source) if args.export else make_plan(source, args.recipe)
 
 
 def _say(text: str) -> None:
@@ -83,7 +107,7 @@ def _progress_bar() -> Iterator[Progress]:
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=None)
+                tasks[stage] = bar.add_task(stage, total=None, completed=done)
             bar.update(tasks[stage], completed=done, total=total or None)
 
         yield report
@@ -96,25 +120,31 @@ def _plan_text(plan: dict[str, Any]) -> str:
             f"  {plan['tensors_in']:,} tensors, {plan['bytes_in'] / 1e9:,.2f} GB",
             *_common(plan),
             *(f"  file {file['name']}: {file['bytes'] / 1e9:,.2f} GB" for file in plan["files"]),
+            f"  takes {plan['disk_bytes'] / 1e9:,.2f} GB of disk, "
+            f"at most {plan['peak_bytes'] / 1e9:,.2f} GB of memory",
             "Nothing was written (--dry-run).",
         )
     )
 
 
 def _report_text(report: dict[str, Any]) -> str:
-    speed = report["bytes_in"] / 1e9 / max(report["seconds"], 1e-9)
+    resumed = report["bytes_resumed"] / report["bytes_out"]
     return "\n".join(
         (
             f"{report['target']}: {report['recipe']}",
             *_common(report),
-            f"  {report['seconds']:.1f} s, {speed:.2f} GB/s read",
+            *(f"  {name}: sha256 {digest}" for name, digest in report["checksums"].items()),
+            f"  {report['seconds']:.1f} s, {report['bytes_read_per_second'] / 1e9:.2f} GB/s read"
+            + (f"; {resumed:.0%} was done before" if resumed else ""),
         )
     )
 
 
 def _common(numbers: dict[str, Any]) -> list[str]:
+    exact = numbers["exact_parameters"]
     return [
         f"  {numbers['tensors_out']:,} tensors, {numbers['bytes_out'] / 1e9:,.2f} GB, "
         f"{numbers['parameters']:,} parameters at {numbers['bits_per_weight']:.2f} bits",
         *(f"    {how}: {count:,}" for how, count in numbers["groups"].items()),
+        *([f"    with the source's own codes: {exact:,}"] if exact else []),
     ]

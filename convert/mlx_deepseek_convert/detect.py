@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mlx_deepseek.progress import Progress
-from mlx_deepseek_convert.source import is_mlx_layout, open_source, read_config
+from mlx_deepseek_convert.source import Source, is_mlx_layout, open_source, read_config
 
 
 def is_source(folder: str | Path) -> bool:
@@ -20,6 +20,24 @@ def is_source(folder: str | Path) -> bool:
         return False
     source = open_source(folder)
     return source.metadata.get("format") != "mlx" and not is_mlx_layout(source)
+
+
+def find_source(source: str | Path, revision: str | None = None) -> Source:
+    """The source that is a folder, "nano", or on the hub, of which only headers are read.
+
+    Raises:
+        DeepSeekError: nothing has that name, or it is no checkpoint.
+    """
+    if Path(source).expanduser().is_dir():
+        return open_source(Path(source).expanduser())
+    from mlx_deepseek import sources  # brings huggingface_hub, slow to import
+
+    repo = sources.hub_id(source)
+    if repo is None:
+        return open_source(sources.locate(source).folder)
+    from mlx_deepseek_convert.remote import open_remote
+
+    return open_remote(repo, revision)
 
 
 def locate(source: str | Path, progress: Progress | None = None) -> Path:

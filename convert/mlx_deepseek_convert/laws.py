@@ -3,10 +3,12 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import mlx.core as mx
+
 from mlx_deepseek.errors import CheckpointError
 from mlx_deepseek_convert.ops import Op, Shape
 from mlx_deepseek_convert.rules import Claim
-from mlx_deepseek_convert.source import Tensor
+from mlx_deepseek_convert.tensors import Tensor
 
 
 @dataclass(frozen=True)
@@ -17,6 +19,15 @@ class Step:
     sources: tuple[Tensor, ...]
     targets: tuple[tuple[str, Shape], ...]
 
+    def values(self) -> list[mx.array]:
+        """Each target's whole value, read here and now."""
+        turns = [self.sources] if self.op.joins else [(tensor,) for tensor in self.sources]
+        made = [self.op.apply([tensor.read() for tensor in turn]) for turn in turns]
+        return [
+            mx.concatenate(list(parts)).reshape(shape)
+            for (_, shape), parts in zip(self.targets, zip(*made, strict=True), strict=True)
+        ]
+
 
 def resolve(claim: Claim, tensors: Mapping[str, Tensor]) -> Step:
     """A claim with shapes, as its operation computes them.
@@ -26,7 +37,7 @@ def resolve(claim: Claim, tensors: Mapping[str, Tensor]) -> Step:
     """
     sources = tuple(tensors[name] for name in claim.sources)
     try:
-        shapes = claim.rule.op.shapes([tensor.info.shape for tensor in sources])
+        shapes = claim.rule.op.shapes([tensor.shape for tensor in sources])
     except ValueError as error:
         first = sources[0].info
         raise CheckpointError(

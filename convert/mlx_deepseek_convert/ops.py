@@ -1,19 +1,17 @@
-"""What can happen to tensors on their way from the source's layout to MLX's.
+"""What can happen to tensors on their way from the source's layout to the target's.
 
 Each operation is a shape function, which plans use, and an array function, which conversion uses.
-Array functions yield their targets in slices along the first axis, so that a stack of hundreds of
-experts never has to be in memory at once.
+All keep order: a share of the sources' rows becomes the same share of each target's bytes. So any
+piece of work has its place in the output before a value is read, and none needs a whole layer.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import mlx.core as mx
 
 Shape = tuple[int, ...]
-Read = Callable[[], mx.array]
-Slice = tuple[int, mx.array]  # which target, and its next rows
 
 
 class Op(Protocol):
@@ -23,8 +21,18 @@ class Op(Protocol):
         """The targets' shapes; ValueError, saying why, when the sources' do not fit."""
         ...
 
-    def slices(self, reads: Sequence[Read]) -> Iterator[Slice]:
-        """The targets' values, slice after slice."""
+    @property
+    def joins(self) -> bool:
+        """Whether it needs the same rows of all sources at once, not one source after the other."""
+        ...
+
+    @property
+    def unit(self) -> int:
+        """Rows of a source that must stay together."""
+        ...
+
+    def apply(self, values: Sequence[mx.array]) -> tuple[mx.array, ...]:
+        """Each target's next values, from some rows of the next source (or of all, if it joins)."""
         ...
 
 
@@ -32,31 +40,40 @@ class Op(Protocol):
 class Copy:
     """One tensor as it is."""
 
+    joins = False
+    unit = 1
+
     def shapes(self, sources: Sequence[Shape]) -> tuple[Shape, ...]:
         """The same shape."""
         return tuple(sources)
 
-    def slices(self, reads: Sequence[Read]) -> Iterator[Slice]:
-        """The whole tensor."""
-        yield 0, reads[0]()
+    def apply(self, values: Sequence[mx.array]) -> tuple[mx.array, ...]:
+        """The rows."""
+        return tuple(values)
 
 
 @dataclass(frozen=True)
 class Drop:
     """A tensor that the model computes itself."""
 
+    joins = False
+    unit = 1
+
     def shapes(self, sources: Sequence[Shape]) -> tuple[Shape, ...]:
         """No target."""
         return ()
 
-    def slices(self, reads: Sequence[Read]) -> Iterator[Slice]:
+    def apply(self, values: Sequence[mx.array]) -> tuple[mx.array, ...]:
         """Nothing."""
-        yield from ()
+        return ()
 
 
 @dataclass(frozen=True)
 class Stack:
     """Every expert's matrix [a, b] as one tensor [E, a, b]."""
+
+    joins = False
+    unit = 1
 
     def shapes(self, sources: Sequence[Shape]) -> tuple[Shape, ...]:
         """[E, a, b]; all sources must agree."""
@@ -65,10 +82,9 @@ class Stack:
                 raise ValueError(f"expert {expert} has {list(shape)}, expert 0 {list(sources[0])}")
         return ((len(sources), *sources[0]),)
 
-    def slices(self, reads: Sequence[Read]) -> Iterator[Slice]:
-        """One expert after the other."""
-        for read in reads:
-            yield 0, read()[None]
+    def apply(self, values: Sequence[mx.array]) -> tuple[mx.array, ...]:
+        """Rows of one expert."""
+        return tuple(values)
 
 
 @dataclass(frozen=True)
@@ -81,20 +97,47 @@ class SplitHeads:
 
     nope: int
     value: int
+    joins = False
+
+    @property
+    def unit(self) -> int:
+        """The rows of a head."""
+        return self.nope + self.value
 
     def shapes(self, sources: Sequence[Shape]) -> tuple[Shape, ...]:
         """[H, R, N] and [H, V, R]."""
         (shape,) = sources
-        per_head = self.nope + self.value
-        if len(shape) != 2 or shape[0] % per_head:
+        if len(shape) != 2 or shape[0] % self.unit:
             raise ValueError(
                 f"{list(shape)} does not hold whole heads of {self.nope} + {self.value} rows"
             )
-        heads, rank = shape[0] // per_head, shape[1]
+        heads, rank = shape[0] // self.unit, shape[1]
         return (heads, rank, self.nope), (heads, self.value, rank)
 
-    def slices(self, reads: Sequence[Read]) -> Iterator[Slice]:
-        """Both targets whole."""
-        per_head = mx.unflatten(reads[0](), 0, (-1, self.nope + self.value))  # [H, N + V, R]
-        yield 0, per_head[:, : self.nope].swapaxes(-1, -2)
-        yield 1, per_head[:, self.nope :]
+    def apply(self, values: Sequence[mx.array]) -> tuple[mx.array, ...]:
+        """Some heads of both targets."""
+        per_head = mx.unflatten(values[0], 0, (-1, self.unit))  # [H, N + V, R]
+        return per_head[:, : self.nope].swapaxes(-1, -2), per_head[:, self.nope :]
+
+
+@dataclass(frozen=True)
+class JoinHeads:
+    """The reverse of SplitHeads."""
+
+    joins = True
+    unit = 1
+
+    def shapes(self, sources: Sequence[Shape]) -> tuple[Shape, ...]:
+        """[H (N + V), R]."""
+        if [len(shape) for shape in sources] != [3, 3]:
+            raise ValueError(f"{[list(shape) for shape in sources]} are not two stacks of heads")
+        (heads, rank, nope), (same_heads, value, same_rank) = sources
+        if (heads, rank) != (same_heads, same_rank):
+            raise ValueError(f"{list(sources[0])} and {list(sources[1])} disagree in heads or rank")
+        return ((heads * (nope + value), rank),)
+
+    def apply(self, values: Sequence[mx.array]) -> tuple[mx.array, ...]:
+        """Some heads' rows."""
+        keys, outs = values
+        joined = mx.concatenate([keys.swapaxes(-1, -2), outs], axis=1)  # [H, N + V, R]
+        return (joined.flatten(0, 1),)

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
-import numpy as np
 
 from mlx_deepseek.tensor_file import ITEM_BYTES
 from mlx_deepseek_convert.ops import Shape
@@ -60,10 +59,9 @@ class Output:
         )
 
 
-def to_bytes(value: mx.array) -> memoryview:
-    """An array's bytes in row order, as safetensors stores them."""
-    plain = mx.contiguous(value).view(UNSIGNED[value.itemsize])
-    return np.array(plain).data.cast("B")
+def as_integers(value: mx.array) -> mx.array:
+    """The same bits as flat unsigned integers in row order, as safetensors stores them."""
+    return mx.contiguous(value.flatten()).view(UNSIGNED[value.itemsize])
 
 
 def describe(output: Output) -> str:

@@ -6,22 +6,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten
 
-from mlx_deepseek import models
 from mlx_deepseek.errors import CheckpointError
-from mlx_deepseek_convert import laws, recipes, rules
+from mlx_deepseek_convert import recipes
+from mlx_deepseek_convert.adapters import Merged
+from mlx_deepseek_convert.exact import keeps_codes
+from mlx_deepseek_convert.headers import MTP_FILE
 from mlx_deepseek_convert.laws import Step
-from mlx_deepseek_convert.maps import rules_for
 from mlx_deepseek_convert.ops import Shape
 from mlx_deepseek_convert.outputs import Output, describe, output_config
 from mlx_deepseek_convert.recipes import Recipe
 from mlx_deepseek_convert.source import Source, is_mlx_layout
+from mlx_deepseek_convert.steps import make_steps, parameters, release_steps
+from mlx_deepseek_convert.tensors import Packed
 
 SHARD_BYTES = 4 << 30
-MTP_FILE = "mtp.safetensors"
 
 # Added to scores to choose experts: rounding it would choose others.
 KEEPS_DTYPE = "e_score_correction_bias"
@@ -29,10 +29,11 @@ KEEPS_DTYPE = "e_score_correction_bias"
 
 @dataclass(frozen=True)
 class Job:
-    """A step whose outputs' storage is decided."""
+    """A step whose outputs' storage is decided; `exact`: the source's codes stay as they are."""
 
     step: Step
     outputs: tuple[Output, ...]
+    exact: bool = False
 
     @property
     def nbytes(self) -> int:
@@ -49,6 +50,7 @@ class Plan:
     config: dict[str, Any]
     files: Mapping[str, tuple[Job, ...]]
     dropped: tuple[str, ...]
+    layout: str = "mlx"  # "pt": a release's names and shapes
 
     @property
     def outputs(self) -> list[Output]:
@@ -69,6 +71,12 @@ class Plan:
     def bytes_out(self) -> int:
         """Bytes of the tensors to be written."""
         return sum(output.nbytes for output in self.outputs)
+
+    @property
+    def exact_parameters(self) -> int:
+        """Numbers whose stored codes are the source's own."""
+        jobs = (job for jobs in self.files.values() for job in jobs if job.exact)
+        return sum(math.prod(output.shape) for job in jobs for output in job.outputs)
 
     @property
     def bits_per_weight(self) -> float:
@@ -95,6 +103,7 @@ class Plan:
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
             "bits_per_weight": self.bits_per_weight,
+            "exact_parameters": self.exact_parameters,
             "groups": self.groups(),
             "files": [
                 {"name": name, "bytes": sum(job.nbytes for job in jobs)}
@@ -103,58 +112,53 @@ class Plan:
         }
 
 
-def make_plan(source: Source, recipe: str = "4bit", *, shard_bytes: int = SHARD_BYTES) -> Plan:
+def make_plan(
+    source: Source, recipe: str | Recipe = "4bit", *, shard_bytes: int = SHARD_BYTES
+) -> Plan:
     """Plan a conversion and check that it is exactly the model that config.json describes.
 
     Raises:
-        CheckpointError: the tensors break one of the weight map's laws.
+        CheckpointError: the tensors break one of the weight map's laws, or have fewer bits already.
         ConfigError: unknown architecture, configuration or recipe.
     """
-    table = recipes.get(recipe)
+    table = recipe if isinstance(recipe, Recipe) else recipes.get(recipe)
     steps, model = make_steps(source)
     eligible = quantizable(model)
     routed = any(".switch_mlp." in path for path in eligible)
-    order = {name: place for place, name in enumerate(_parameters(model))}
-    jobs = [
-        Job(step, tuple(_output(step, *target, table, eligible, routed) for target in step.targets))
-        for step in steps
-        if step.targets
-    ]
-    jobs.sort(key=lambda job: order[job.outputs[0].name])
-    dropped = tuple(step.sources[0].info.name for step in steps if not step.targets)
-    files = _pack(jobs, shard_bytes)
+    order = {name: place for place, name in enumerate(parameters(model))}
+    made = [step for step in steps if step.targets]
+    made.sort(key=lambda step: order[step.targets[0][0]])
+    jobs = []
+    for step in made:
+        outputs = [_output(step, *target, table, eligible, routed) for target in step.targets]
+        jobs.append(Job(step, tuple(outputs), keeps_codes(step, outputs, source.config)))
     outputs = [output for job in jobs for output in job.outputs]
     config = output_config(source.config, outputs, eligible)
-    return Plan(source, recipe, config, files, dropped)
-
-
-def make_steps(source: Source) -> tuple[list[Step], nn.Module]:
-    """The lawful steps from a source's tensors to the parameters of its (unloaded) model."""
-    config = source.config
-    if is_mlx_layout(source):
+    dropped = tuple(step.sources[0].info.name for step in steps if not step.targets)
+    plan = Plan(source, table.name, config, _pack(jobs, shard_bytes), dropped)
+    merged = any(isinstance(tensor, Merged) for tensor in source.tensors.values())
+    if is_mlx_layout(source) and not merged and plan.bytes_out >= plan.bytes_in:
         raise CheckpointError(
-            f"{source.folder}: already an MLX checkpoint. Expected a Hugging Face one; load it as "
-            "it is, or convert the original with another recipe."
+            f"{source.folder}: already an MLX checkpoint, and recipe {table.name!r} would make it "
+            "no smaller. Load it as it is, choose fewer bits, or convert the original release."
         )
-    model = models.build(present_config(source))
-    layers = config["num_hidden_layers"]
-    claims = rules.claim(source.tensors, rules_for(config), layers, source.folder)
-    steps = [laws.resolve(claim, source.tensors) for claim in claims]
-    laws.check(steps, _parameters(model), source.folder)
-    return steps, model
+    return plan
 
 
-def present_config(source: Source) -> dict[str, Any]:
-    """The config, without MTP layers if the source has none of their tensors.
+def plan_release(source: Source, *, shard_bytes: int = SHARD_BYTES) -> Plan:
+    """Plan the way back: an MLX checkpoint in the names and shapes of a release, in bfloat16.
 
-    Some uploads leave them out while config.json still counts them.
+    Raises:
+        CheckpointError: not an MLX checkpoint, or one with tensors that no release has.
+        ConfigError: as `make_plan`.
     """
-    config = dict(source.config)
-    if config.get("num_nextn_predict_layers"):
-        first = f"model.layers.{config['num_hidden_layers']}."
-        if not any(name.startswith(first) for name in source.tensors):
-            config["num_nextn_predict_layers"] = 0
-    return config
+    jobs = [
+        Job(step, tuple(_plain(step, *target) for target in step.targets))
+        for step in release_steps(source)
+    ]
+    config = {key: value for key, value in source.config.items() if key != "quantization"}
+    config = output_config(config, [], ())
+    return Plan(source, "release", config, _pack(jobs, shard_bytes), (), layout="pt")
 
 
 def quantizable(model: nn.Module) -> set[str]:
@@ -165,18 +169,20 @@ def quantizable(model: nn.Module) -> set[str]:
 def _output(
     step: Step, name: str, shape: Shape, recipe: Recipe, eligible: set[str], routed: bool
 ) -> Output:
-    source_dtype = step.sources[0].info.dtype
-    dtype = source_dtype if name.endswith(KEEPS_DTYPE) else "BF16"
     path = name.removesuffix(".weight")
-    setting = None
-    if name.endswith(".weight") and path in eligible:
-        setting = recipe.setting(path, shape, routed=routed)
-    return Output(name, shape, dtype, setting)
+    if not name.endswith(".weight") or path not in eligible:
+        return _plain(step, name, shape)
+    setting = recipe.setting(path, shape, routed=routed)
+    tensor = step.sources[0]
+    if isinstance(tensor, Packed) and (setting is None or setting.bits >= tensor.setting.bits):
+        dtype = tensor.extra[0].dtype if tensor.setting.mode == "affine" else "BF16"
+        return Output(name, shape, dtype, tensor.setting)
+    return Output(name, shape, "BF16", setting)
 
 
-def _parameters(model: nn.Module) -> dict[str, Shape]:
-    flat = tree_flatten(model.parameters())
-    return {name: tuple(value.shape) for name, value in flat if isinstance(value, mx.array)}
+def _plain(step: Step, name: str, shape: Shape) -> Output:
+    keeps = name.endswith(KEEPS_DTYPE)
+    return Output(name, shape, step.sources[0].info.dtype if keeps else "BF16", None)
 
 
 def _pack(jobs: list[Job], shard_bytes: int) -> dict[str, tuple[Job, ...]]:

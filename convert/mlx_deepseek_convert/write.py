@@ -1,243 +1,157 @@
-"""Run a plan: one source tensor in memory at a time, nothing half-written under the final name."""
+"""Run a plan: from any state an earlier run left to a finished folder under its final name."""
 
-import fcntl
+import hashlib
 import json
-import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any
 
 import mlx.core as mx
 
-from mlx_deepseek.errors import CheckpointError
-from mlx_deepseek.tensor_file import build_header
-from mlx_deepseek_convert.card import model_card, origin
-from mlx_deepseek_convert.outputs import Output, to_bytes
-from mlx_deepseek_convert.planner import MTP_FILE, Job, Plan
-from mlx_deepseek_convert.source import INDEX
+from mlx_deepseek.converted import converter_version
+from mlx_deepseek_convert.checks import check_memory, check_space, check_target
+from mlx_deepseek_convert.companions import tensor_names, write_companions
+from mlx_deepseek_convert.files import describe_failure
+from mlx_deepseek_convert.pieces import Layout, lay_out
+from mlx_deepseek_convert.pipeline import Reader, run
+from mlx_deepseek_convert.planner import Plan
+from mlx_deepseek_convert.sealing import Sealer
+from mlx_deepseek_convert.source import check_unchanged
+from mlx_deepseek_convert.supply import Supply, supply_for
+from mlx_deepseek_convert.workspace import Workspace, opened, published
+from mlx_deepseek_convert.writer import Committer, Writer
 
 Progress = Callable[[int, int], None]  # bytes written so far, bytes in total
-
-# Marks a folder as this program's, so that it may be replaced; says where the weights come from.
-RECORD = "conversion.json"
-LOCK = ".lock"
-
-# What a user of the checkpoint needs beside weights; never code.
-COMPANIONS = (
-    "tokenizer*.json",
-    "tokenizer.model",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "generation_config.json",
-    "chat_template*",
-    "LICENSE*",
-)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a conversion did."""
+    """What a conversion did; `bytes_resumed` of the result were done by earlier runs."""
 
     target: Path
     recipe: str
     tensors_in: int
     tensors_out: int
     parameters: int
+    exact_parameters: int
     bytes_in: int
     bytes_out: int
+    bytes_resumed: int
     bits_per_weight: float
     groups: dict[str, int]
+    checksums: dict[str, str]
     seconds: float
+
+    @property
+    def read_per_second(self) -> float:
+        """Source bytes per second of this run."""
+        share = 1 - self.bytes_resumed / max(self.bytes_out, 1)
+        return self.bytes_in * share / max(self.seconds, 1e-9)
 
 
 def execute(
     plan: Plan, target: Path, *, overwrite: bool = False, progress: Progress | None = None
 ) -> Report:
-    """Write a planned checkpoint to the folder `target`.
+    """Write a planned checkpoint to the folder `target`, going on where an earlier run stopped.
 
     Raises:
-        CheckpointError: `target` is not ours, the disk is too small, or the source changed.
+        CheckpointError: `target` is not ours, the disk or memory is too small, the source changed.
+        InterruptedConversionError: the disk is full or the network lost; what is done is kept.
     """
     began = time.monotonic()
     target = target.absolute()
-    check_target(plan, target, overwrite)
-    with _partial(target) as folder:
-        total, done = plan.bytes_out, 0
-        for name, jobs in plan.files.items():
-            for written in write_file(folder / name, jobs):
-                done += written
-                if progress is not None:
-                    progress(done, total)
-        tensors_out = _write_companions(plan, folder)
-        _publish(folder, target)
+    layout = lay_out(plan)
+    digest = plan_digest(plan, layout)
+    finished = published(target, digest)
+    if not finished:
+        check_target(plan, target, overwrite)
+        check_memory(plan, layout)
+        check_space(plan, target)
+    resumed = plan.bytes_out
+    with opened(target, digest, overwrite=overwrite) as workspace:
+        if not finished:
+            resumed = _convert(plan, layout, workspace, progress)
+            workspace.publish()
+        checksums = dict(sorted(workspace.journal.files.items()))
     return Report(
         target=target,
         recipe=plan.recipe,
         tensors_in=plan.source.stored,
-        tensors_out=tensors_out,
+        tensors_out=sum(map(len, tensor_names(plan).values())),
         parameters=plan.parameters,
+        exact_parameters=plan.exact_parameters,
         bytes_in=plan.bytes_in,
         bytes_out=plan.bytes_out,
+        bytes_resumed=resumed,
         bits_per_weight=plan.bits_per_weight,
         groups=plan.groups(),
+        checksums=checksums,
         seconds=time.monotonic() - began,
     )
 
 
-def check_target(plan: Plan, target: Path, overwrite: bool) -> None:
-    """Refuse a target that would be damaged, or a disk that cannot hold it, before the first byte.
-
-    Raises:
-        CheckpointError: says which.
-    """
-    source = plan.source.folder.absolute().resolve()
-    if target.resolve() == source or source in target.resolve().parents:
-        raise CheckpointError(f"{target}: lies in the source's folder. Choose another target.")
-    if target.exists() and not target.is_dir():
-        raise CheckpointError(f"{target}: is a file. Choose a folder as target.")
-    if target.is_dir() and any(target.iterdir()):
-        if not (target / RECORD).is_file():
-            raise CheckpointError(
-                f"{target}: is not empty and not a converted checkpoint. Choose another target."
-            )
-        if not overwrite:
-            raise CheckpointError(
-                f"{target}: exists already. Choose another target, or ask to overwrite it."
-            )
-    place = next(parent for parent in target.parents if parent.exists())
-    free = shutil.disk_usage(place).free
-    if free < plan.bytes_out:
-        raise CheckpointError(
-            f"{place}: {free / 1e9:.1f} GB free, the result takes {plan.bytes_out / 1e9:.1f} GB. "
-            "Free space, choose another disk or a recipe with fewer bits."
-        )
+def plan_digest(plan: Plan, layout: Layout) -> str:
+    """Equal for two plans only if they give the same bytes."""
+    kind = str(mx.default_device().type)
+    parts = (converter_version(), version("mlx"), kind, plan.source.identity, plan.recipe)
+    digest = hashlib.sha256("\0".join(parts).encode())
+    digest.update(json.dumps(plan.config, sort_keys=True, default=str).encode())
+    digest.update(f"\0{len(layout.pieces)}".encode())
+    for name, header in layout.headers.items():
+        digest.update(f"\0{name}\0".encode() + header)
+    return digest.hexdigest()
 
 
-def write_file(path: Path, jobs: tuple[Job, ...]) -> Iterator[int]:
-    """Write one weight file; yields the number of bytes after each piece."""
-    tensors = [tensor for job in jobs for output in job.outputs for tensor in output.tensors()]
-    entries = {name: (dtype, shape) for name, dtype, shape in tensors}
-    header, starts = build_header(entries, {"format": "mlx"})
-    with path.open("wb") as file:
-        file.write(header)
-        for job in jobs:
-            yield from _run(job, file, starts)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _run(job: Job, file: BinaryIO, starts: dict[str, int]) -> Iterator[int]:
-    position = dict(starts)
-    for which, value in job.step.op.slices([tensor.read for tensor in job.step.sources]):
-        output = job.outputs[which]
-        written = 0
-        for (name, _, _), stored in zip(output.tensors(), output.store(value), strict=True):
-            data = to_bytes(stored)
-            file.seek(position[name])
-            file.write(data)
-            position[name] += len(data)
-            written += len(data)
-        yield written
-    mx.clear_cache()  # freed buffers of other sizes would pile up
-    for output in job.outputs:
-        _check_written(output, position, starts)
-
-
-def _check_written(output: Output, position: dict[str, int], starts: dict[str, int]) -> None:
-    written = sum(position[name] - starts[name] for name, _, _ in output.tensors())
-    if written != output.nbytes:
-        raise CheckpointError(
-            f"{output.name}: wrote {written} bytes where the plan has {output.nbytes}. The source "
-            "changed while it was read; convert again."
-        )
-
-
-@contextmanager
-def _partial(target: Path) -> Iterator[Path]:
-    """The folder `<target>.partial`, locked, emptied, and removed again if anything fails."""
-    folder = target.with_name(target.name + ".partial")
-    folder.mkdir(parents=True, exist_ok=True)
-    strangers = [path.name for path in folder.iterdir()]
-    if strangers and LOCK not in strangers:
-        raise CheckpointError(f"{folder}: is in the way and not ours. Remove or rename it.")
-    with (folder / LOCK).open("wb") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise CheckpointError(
-                f"{folder}: another conversion is writing here. Wait until it has finished."
-            ) from error
-        for name in strangers:
-            if name != LOCK:
-                (folder / name).unlink()
-        try:
-            yield folder
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-
-
-def _write_companions(plan: Plan, folder: Path) -> int:
-    """Everything beside the weights; returns the number of tensors written."""
-    for pattern in COMPANIONS:
-        for path in sorted(plan.source.folder.glob(pattern)):
-            if path.is_file():
-                shutil.copyfile(path, folder / path.name)
-    tables = {
-        name: [tensor[0] for job in jobs for output in job.outputs for tensor in output.tensors()]
-        for name, jobs in plan.files.items()
-    }
-    weight_map = {
-        tensor: name for name, tensors in tables.items() if name != MTP_FILE for tensor in tensors
-    }
-    total = sum(job.nbytes for name, jobs in plan.files.items() if name != MTP_FILE for job in jobs)
-    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
-    record = {
-        "converter": "mlx-deepseek",
-        "source": origin(plan.source.folder),
-        "recipe": plan.recipe,
-        "parameters": plan.parameters,
-        "bits_per_weight": round(plan.bits_per_weight, 3),
-        "groups": plan.groups(),
-        "files": {name: len(tensors) for name, tensors in tables.items()},
-    }
-    _write_json(folder / INDEX, index)
-    _write_json(folder / "config.json", dict(sorted(plan.config.items())))
-    _write_json(folder / RECORD, record)
-    (folder / "README.md").write_text(model_card(plan), encoding="utf-8")
-    return sum(map(len, tables.values()))
-
-
-def _publish(folder: Path, target: Path) -> None:
-    """Give a finished folder its final name, in place of an earlier conversion if there is one."""
-    (folder / LOCK).unlink()
-    _sync(folder)
-    old = target.with_name(target.name + ".replaced")
-    if target.exists():
-        os.rename(target, old)
-    os.rename(folder, target)
-    _sync(target.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+def _convert(plan: Plan, layout: Layout, workspace: Workspace, progress: Progress | None) -> int:
+    """Fill and check the workspace's result; how many of its bytes were done already."""
     try:
-        os.fsync(descriptor)
+        workspace.prepare(layout)
+        journal = workspace.journal
+        todo = [(n, piece) for n, piece in enumerate(layout.pieces) if n not in journal.pieces]
+        resumed = plan.bytes_out - sum(piece.bytes_out for _, piece in todo)
+
+        def report(written: int) -> None:
+            if progress is not None:
+                progress(resumed + written, plan.bytes_out)
+
+        supply = supply_for(plan.source, workspace.staging, [piece for _, piece in todo])
+        _fill(layout, todo, workspace, supply, report)
+        check_unchanged(plan.source)
+        write_companions(plan, workspace.result, journal.files)
+    except OSError as error:
+        raise describe_failure(workspace.folder, error) from error
+    return resumed
+
+
+def _fill(
+    layout: Layout,
+    todo: list[Any],
+    workspace: Workspace,
+    supply: Supply,
+    report: Callable[[int], None],
+) -> None:
+    sealer = Sealer(workspace.result, layout, workspace.journal)
+    sealer.start()
+
+    def committed(pieces: list[int]) -> None:
+        sealer.written(pieces)
+        supply.release([layout.pieces[number] for number in pieces])
+
+    try:
+        reader = Reader(todo, supply)
+        committer = Committer(workspace.result, workspace.journal, committed)
+        run(reader, Writer(workspace.result, committer), report)
+    except BaseException:
+        sealer.abandon()
+        raise
     finally:
-        os.close(descriptor)
-
-
-def _write_json(path: Path, content: object) -> None:
-    path.write_text(json.dumps(content, indent=4, ensure_ascii=False) + "\n", encoding="utf-8")
+        sealer.finish()
 
 
 def as_json(report: Report) -> dict:
     """A report as plain data."""
-    return {**asdict(report), "target": str(report.target)}
+    speed = {"bytes_read_per_second": round(report.read_per_second)}
+    return {**asdict(report), **speed, "target": str(report.target)}

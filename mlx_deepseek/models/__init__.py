@@ -21,6 +21,10 @@ ARCHITECTURES: Mapping[str, Builder] = {
 }
 
 
+# Building more would take minutes and say nothing; no released model has a hundred.
+MAX_LAYERS = 1000
+
+
 def build(config: Json, layout: str | None = None) -> nn.Module:
     """Build the model that `config` describes; MLX is lazy, so no memory is taken.
 
@@ -36,6 +40,12 @@ def build(config: Json, layout: str | None = None) -> nn.Module:
             f"config.json has model_type {name!r}; this version knows "
             f"{', '.join(ARCHITECTURES)}. Update mlx-deepseek, or choose another checkpoint."
         )
+    for key in ("num_hidden_layers", "num_nextn_predict_layers"):
+        if isinstance(config.get(key), int) and config[key] > MAX_LAYERS:
+            raise ConfigError(
+                f"config.json has {key} {config[key]}. Expected at most {MAX_LAYERS}; take "
+                "config.json from the original repository."
+            )
     try:
         return ARCHITECTURES[name](config, layout)
     except (
@@ -43,6 +53,7 @@ def build(config: Json, layout: str | None = None) -> nn.Module:
         AssertionError,
         AttributeError,
         LookupError,
+        RuntimeError,
         TypeError,
         ValueError,
     ) as error:

@@ -179,8 +179,10 @@ def test_choosing_a_model_and_one_that_cannot_be_loaded(site, open_page):
     for source, outcome in (("other", "other is loaded"), ("broken", "Could not load broken")):
         picker.fill(source)
         picker.press("Enter")
+        expect(picker).to_have_value(source)
         page.locator("#load-button").click()
         expect(page.locator("#outcome")).to_contain_text(outcome)
+        page.wait_for_timeout(1000)  # the last event of a load settles the picker
     expect(page.locator("#outcome")).to_contain_text("Download the checkpoint again.")
     expect(page.locator("#outcome")).to_contain_text("other is still loaded")
     expect(page.locator("#model-chip")).to_contain_text("other")

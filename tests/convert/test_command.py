@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from mlx_deepseek.errors import CheckpointError, DeepSeekError
-from mlx_deepseek_convert import command, plan
+from mlx_deepseek_convert import command, plan, upload
 
 
 def run(*arguments: object) -> int:
@@ -78,3 +78,27 @@ def test_registering_is_quick():
     code = "import mlx_deepseek_convert.command, sys; print('mlx_lm' in sys.modules)"
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert answer.stdout.strip() == "False", answer.stderr
+
+
+def test_dry_run_predicts_disk_and_memory(goldens_root, capsys):
+    assert run(goldens_root / "deepseek_v3", "--dry-run", "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert summary["disk_bytes"] == summary["bytes_out"]
+    assert summary["peak_bytes"] > max(
+        tensor.nbytes for tensor in plan(goldens_root / "deepseek_v3").source.tensors.values()
+    )
+
+
+def test_there_and_back(goldens_root, tmp_path, capsys):
+    assert run(goldens_root / "deepseek_v3", tmp_path / "mlx", "--recipe", "bf16") == 0
+    assert "sha256" in capsys.readouterr().out
+    assert run(tmp_path / "mlx", tmp_path / "back", "--export", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["recipe"] == "release"
+    assert plan(tmp_path / "back").parameters == plan(goldens_root / "deepseek_v3").parameters
+
+
+def test_upload_follows_the_conversion(goldens_root, tmp_path, capsys, monkeypatch):
+    calls = []
+    monkeypatch.setattr(upload, "upload", lambda *args, **kwargs: calls.append((args, kwargs)))
+    run(goldens_root / "deepseek_v3", tmp_path / "mlx", "--upload", "me/tiny", "--private")
+    assert calls == [((tmp_path / "mlx", "me/tiny"), {"private": True})]

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from mlx_deepseek.errors import CheckpointError, ConfigError
-from mlx_deepseek_convert import plan
+from mlx_deepseek_convert import convert, plan
 from mlx_deepseek_convert.planner import make_plan
 from mlx_deepseek_convert.source import INDEX, open_source
 
@@ -61,3 +61,61 @@ def test_a_config_nested_beyond_reason(goldens_root, tmp_path):
     (folder / "config.json").write_text(text)
     with pytest.raises(ConfigError):
         plan(folder)
+
+
+VALUES = (None, -1, 0, 3, 2**63, 1.5, "", "x", "F32", "U32", [], [0], [2, 3], [-1, 4], {}, True)
+
+
+def mutated(content: bytes, draw: random.Random) -> bytes:
+    """JSON, perhaps behind a length, with one value somewhere replaced, renamed or removed."""
+    start = 8 if content[8:9] == b"{" else 0
+    end = 8 + int.from_bytes(content[:8], "little") if start else len(content)
+    tree = json.loads(content[start:end])
+    node = tree
+    while True:
+        key = draw.choice(list(node) if isinstance(node, dict) else range(len(node)))
+        if not isinstance(node[key], dict | list) or not node[key] or draw.random() < 0.2:
+            break
+        node = node[key]
+    action = draw.randrange(4)
+    if action == 0 and isinstance(node, dict):
+        node[str(key)[::-1]] = node.pop(key)
+    elif action == 1:
+        del node[key]
+    else:
+        node[key] = draw.choice(VALUES)
+    text = json.dumps(tree).encode()
+    length = len(text).to_bytes(8, "little") if start else b""
+    return length + text + content[end:]
+
+
+@pytest.fixture(params=["release", "mlx"])
+def fuzzed(request, goldens_root, tmp_path):
+    """A release in two shards, and a quantized MLX checkpoint."""
+    folder = tmp_path / "source"
+    if request.param == "release":
+        shutil.copytree(goldens_root / "deepseek_v3", folder)
+    else:
+        convert(goldens_root / "deepseek_v3_fp8", folder, "6bit")
+    return folder
+
+
+@pytest.mark.filterwarnings("ignore:.*encountered in power")
+def test_converting_mutations_ends_whole_or_with_nothing(fuzzed, tmp_path):
+    """240 of a release and 240 of a conversion; no other error, no hang, no leftovers."""
+    names = ["config.json", INDEX]
+    names += sorted(path.name for path in fuzzed.glob("*.safetensors"))
+    originals = {name: (fuzzed / name).read_bytes() for name in names}
+    draw = random.Random(2)
+    refused = 0
+    for _ in range(240):
+        name = draw.choice(names)
+        (fuzzed / name).write_bytes(mutated(originals[name], draw))
+        try:
+            convert(fuzzed, tmp_path / "target", "4bit")
+            shutil.rmtree(tmp_path / "target")
+        except (CheckpointError, ConfigError):
+            refused += 1
+        assert [path.name for path in tmp_path.iterdir()] == ["source"]
+        (fuzzed / name).write_bytes(originals[name])
+    assert refused > 120

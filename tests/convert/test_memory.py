@@ -1,4 +1,4 @@
-"""Converting holds one source tensor at a time, however many experts a layer has."""
+"""Converting holds a few source tensors at a time, however many experts a layer has."""
 
 import json
 import tracemalloc
@@ -9,6 +9,7 @@ import pytest
 
 from mlx_deepseek.tensor_file import build_header
 from mlx_deepseek_convert import convert
+from mlx_deepseek_convert.pipeline import AHEAD
 from tests.convert.released import released_tensors
 
 EXPERT_BYTES = 2 << 20
@@ -45,6 +46,6 @@ def test_memory_is_a_few_experts_not_a_layer(many_experts, tmp_path, recipe):
     _, numpy_peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert report.bytes_in > 100 * EXPERT_BYTES
-    # The tensor read, its cast or quantized form, and temporary arrays of the quantizer.
-    assert mx.get_peak_memory() - before < 4 * EXPERT_BYTES
-    assert numpy_peak < 4 * EXPERT_BYTES
+    # What waits between the stages, and what is being computed; a layer has 144 such matrices.
+    assert mx.get_peak_memory() - before < (AHEAD + 10) * EXPERT_BYTES
+    assert numpy_peak < (AHEAD + 10) * EXPERT_BYTES

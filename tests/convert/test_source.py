@@ -1,6 +1,7 @@
 """Damaged, incomplete and hostile checkpoints are refused with the file's and tensor's name."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -281,6 +282,17 @@ def test_file_shrinking_after_planning(single):
     target = single.with_name("target")
     with pytest.raises(CheckpointError, match=r"model\.safetensors.*tensor"):
         execute(planned, target)
+    assert sorted(path.name for path in target.parent.iterdir()) == ["single"]
+
+
+def test_file_changing_while_it_is_read(single):
+    path, target = single / "model.safetensors", single.with_name("target")
+
+    def touch(done: int, total: int) -> None:
+        os.utime(path, ns=(0, done))
+
+    with pytest.raises(CheckpointError, match="changed while they were read"):
+        convert(single, target, progress=touch)
     assert sorted(path.name for path in target.parent.iterdir()) == ["single"]
 
 

@@ -184,28 +184,6 @@ def test_missing_mtp_layers_are_left_out(goldens_root, tmp_path):
     assert list(planned.files) == ["model.safetensors"]
 
 
-def test_an_interrupted_conversion_leaves_nothing(goldens_root, tmp_path):
-    def stop(done: int, total: int) -> None:
-        if done > total // 2:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        convert(goldens_root / "deepseek_v3", tmp_path / "out", progress=stop)
-    assert entries(tmp_path) == []
-
-
-def test_leftovers_of_a_killed_conversion_are_replaced(goldens_root, tmp_path):
-    partial = tmp_path / "out.partial"
-    partial.mkdir()
-    (partial / ".lock").touch()
-    (partial / "model.safetensors").write_bytes(b"half")
-    (partial / "stray.safetensors").write_bytes(b"half")
-    convert(goldens_root / "deepseek_v3", tmp_path / "out")
-    assert entries(tmp_path) == ["out"]
-    assert "stray.safetensors" not in entries(tmp_path / "out")
-    assert ".lock" not in entries(tmp_path / "out")
-
-
 def test_two_conversions_at_once(goldens_root, tmp_path):
     partial = tmp_path / "out.partial"
     partial.mkdir()

@@ -1,0 +1,103 @@
+"""What is refused before the first byte: a target in use, too small a disk, too little memory."""
+
+import math
+import shutil
+from pathlib import Path
+
+from mlx_deepseek.errors import CheckpointError, MemoryLimitError
+from mlx_deepseek.memory import machine_memory_bytes
+from mlx_deepseek_convert.pieces import Layout, Piece, lay_out
+from mlx_deepseek_convert.pipeline import AHEAD, CPU_STREAMS
+from mlx_deepseek_convert.planner import Plan
+from mlx_deepseek_convert.supply import SHARDS_AHEAD
+from mlx_deepseek_convert.workspace import RECORD, folder_for
+from mlx_deepseek_convert.writer import WAITING
+
+
+def check_target(plan: Plan, target: Path, overwrite: bool) -> None:
+    """Refuse a target that would be damaged.
+
+    Raises:
+        CheckpointError: says which.
+    """
+    source = plan.source.folder.absolute().resolve()
+    if target.resolve() == source or source in target.resolve().parents:
+        raise CheckpointError(f"{target}: lies in the source's folder. Choose another target.")
+    if target.exists() and not target.is_dir():
+        raise CheckpointError(f"{target}: is a file. Choose a folder as target.")
+    if target.is_dir() and any(target.iterdir()):
+        if not (target / RECORD).is_file():
+            raise CheckpointError(
+                f"{target}: is not empty and not a converted checkpoint. Choose another target."
+            )
+        if not overwrite:
+            raise CheckpointError(
+                f"{target}: exists already. Choose another target, or ask to overwrite it."
+            )
+
+
+def check_space(plan: Plan, target: Path) -> None:
+    """Refuse a disk that cannot hold what is still to be written.
+
+    Raises:
+        CheckpointError: says how much is missing.
+    """
+    place = next(parent for parent in target.parents if parent.exists())
+    written = [path.stat() for path in folder_for(target).glob("*/*.safetensors")]
+    needed = plan.bytes_out + staged_bytes(plan) - sum(512 * status.st_blocks for status in written)
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise CheckpointError(
+            f"{place}: {free / 1e9:.1f} GB free, the conversion takes {needed / 1e9:.1f} GB. "
+            "Free space, choose another disk or a recipe with fewer bits."
+        )
+
+
+def predicted(plan: Plan) -> dict[str, int]:
+    """What a conversion will take: `disk_bytes` while it runs, and `peak_bytes` of memory."""
+    return {
+        "disk_bytes": plan.bytes_out + staged_bytes(plan),
+        "peak_bytes": peak_bytes(lay_out(plan)),
+    }
+
+
+def staged_bytes(plan: Plan) -> int:
+    """The most that files from the hub take at a time."""
+    remote = plan.source.remote
+    sizes = sorted(remote.sizes.values(), reverse=True) if remote else []
+    return sum(sizes[: SHARDS_AHEAD + 1])
+
+
+def check_memory(plan: Plan, layout: Layout) -> None:
+    """Refuse a machine that has not the memory.
+
+    Raises:
+        MemoryLimitError: says how much it takes.
+    """
+    needed, machine = peak_bytes(layout), machine_memory_bytes()
+    if needed > machine:
+        raise MemoryLimitError(
+            f"{plan.source.folder}: converting takes {needed / 1e9:.1f} GB of memory. Expected at "
+            f"most this machine's {machine / 1e9:.1f} GB; use a larger one."
+        )
+
+
+def peak_bytes(layout: Layout) -> int:
+    """An upper estimate of the memory that converting takes beside the program itself."""
+    shapes = {(piece.job.exact, *_sizes(piece)): piece for piece in layout.pieces}
+    return max((_peak(piece) for piece in shapes.values()), default=0)
+
+
+def _peak(piece: Piece) -> int:
+    numbers, packed = _sizes(piece)[0], piece.bytes_out
+    read = piece.bytes_in
+    widened = 0 if read == 2 * numbers else 3 * 4 * numbers  # FP8 and packed ones, in float32
+    computing = read + widened + 2 * numbers + 2 * packed
+    return (AHEAD + 2) * read + (CPU_STREAMS + 1) * computing + (WAITING + 1) * packed
+
+
+def _sizes(piece: Piece) -> tuple[int, int]:
+    shape = piece.tensors[0].shape
+    rows = max(shape[0], 1) if shape else 1
+    numbers = math.prod(shape) * (piece.stop - piece.start) // rows
+    return numbers * len(piece.tensors), piece.bytes_out
