@@ -116,8 +116,8 @@ class QuantizedLatentCache:
         self.keys = append(self.keys, new, self.offset)
         if self.format.index is not None:
             self.values = append(self.values, self.format.index.pack(values), self.offset)
-        elif self.values is None:
-            self.values = mx.zeros((*values.shape[:2], 0, 0))
+        elif self.values is None or self.values.shape[2] != self.keys[0][0].shape[2]:
+            self.values = mx.zeros((*self.keys[0][0].shape[:3], 0), values.dtype)
         self.offset += keys.shape[2]
         return self.keys_and_values()
 
