@@ -23,19 +23,21 @@ class Inputs:
     experts: np.ndarray | None = None
 
     def moments(self, experts: range | None = None) -> mx.array:
-        """Mean second moments [I, I]; with `experts`, theirs [E, I, I], shrunk towards the mean.
+        """Mean second moments [I, I]; with `experts`, theirs [E, I, I].
 
-        An expert that few rows chose is rounded for what the others get, too.
+        Those of an expert that few rows chose lean towards the mean over all, and correlations
+        lean towards none where there are few rows for so many columns.
         """
         pooled = second_moments(self.rows) / len(self.rows)
         if experts is None:
-            return pooled
+            return _cautious(pooled, len(self.rows))
         own = []
         for expert in experts:
             chosen = np.flatnonzero(self.experts == expert)
             rows = self.rows[mx.array(chosen)] if len(chosen) else self.rows[:0]
             total = second_moments(rows) + PRIOR_ROWS * pooled
-            own.append(total / (len(chosen) + PRIOR_ROWS))
+            count = len(chosen) + PRIOR_ROWS
+            own.append(_cautious(total / count, count))
         return mx.stack(own)
 
 
@@ -43,6 +45,12 @@ def second_moments(rows: mx.array) -> mx.array:
     """Sum over rows [n, I] of their outer products, [I, I]."""
     rows = rows.astype(mx.float32)
     return rows.T @ rows
+
+
+def _cautious(moments: mx.array, rows: int) -> mx.array:
+    """`moments` with correlations as strong as `rows` can show among so many columns."""
+    trust = rows / (rows + moments.shape[-1])
+    return trust * moments + (1 - trust) * mx.diag(mx.diagonal(moments))
 
 
 def observe(
