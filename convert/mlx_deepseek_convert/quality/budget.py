@@ -1,14 +1,17 @@
 """A recipe for a number of bytes: bits go where they lower the divergence most (a knapsack)."""
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Mapping
-from pathlib import Path
 
 from mlx_deepseek.errors import ConfigError
+from mlx_deepseek.memory import machine_memory_bytes
 from mlx_deepseek_convert.planner import make_plan
 from mlx_deepseek_convert.quality.classes import MTP, TensorClass, class_of, pattern_of
-from mlx_deepseek_convert.quality.sensitivity import BITS, Costs
+from mlx_deepseek_convert.quality.layerwise import Progress, silent
+from mlx_deepseek_convert.quality.report import Wanted, sequences
+from mlx_deepseek_convert.quality.sensitivity import BITS, Costs, measure, shipped
 from mlx_deepseek_convert.recipes import NEVER, Recipe, Setting
 from mlx_deepseek_convert.source import Source
 
@@ -30,6 +33,32 @@ def parse_size(text: str) -> int:
         raise ConfigError(f"{text!r} is no size. Expected something like 96GB or 15.5GiB.")
     base = 1024 if match[3] else 1000
     return int(float(match[1]) * base ** POWERS[match[2].lower()])
+
+
+def fitted(source: Source, size: str, wanted: Wanted, progress: Progress = silent) -> Recipe:
+    """The recipe for at most `size` (as "96GB") of weights, MTP layers included.
+
+    What bits are worth is measured on `wanted` if the source lies here and fits into memory twice
+    in float32; else nano's costs, which come with the package, stand in.
+
+    Raises:
+        ConfigError: no size, or nothing fits into it.
+    """
+    budget_bytes = parse_size(size)
+    takes, fixed = sizes(source)
+    if is_measurable(source):
+        batches = sequences(source.folder, wanted, held_out=False)
+        costs, origin = measure(source.folder, batches, progress), "measured"
+    else:
+        costs, origin = shipped(takes), "nano's costs"
+    chosen = choose(takes, costs, budget_bytes - fixed)
+    return recipe(f"fit-{size}", f"{describe(chosen)} ({origin})", chosen)
+
+
+def is_measurable(source: Source) -> bool:
+    """Whether a source is on this machine and fits into half its memory in float32."""
+    count = sum(math.prod(tensor.shape) for tensor in source.tensors.values())
+    return source.remote is None and 2 * 4 * count < machine_memory_bytes()
 
 
 def sizes(source: Source) -> tuple[Sizes, int]:
@@ -85,11 +114,11 @@ def _best_step(
     return step
 
 
-def recipe(name: str, chosen: Mapping[TensorClass, int]) -> Recipe:
+def recipe(name: str, summary: str, chosen: Mapping[TensorClass, int]) -> Recipe:
     """The chosen bits as an explicit recipe."""
     table = tuple((pattern_of(member), Setting(bits)) for member, bits in chosen.items())
     table = (*NEVER, (pattern_of(MTP), Setting(MTP_BITS)), *table)
-    return Recipe(name, describe(chosen), table, table, Setting(MTP_BITS))
+    return Recipe(name, summary, table, table, Setting(MTP_BITS))
 
 
 def describe(chosen: Mapping[TensorClass, int]) -> str:

@@ -16,7 +16,8 @@ import mlx.nn as nn
 from mlx_deepseek.checkpoint import weight_files
 from mlx_deepseek.errors import CheckpointError
 from mlx_deepseek.tensor_file import TensorInfo, read_header
-from mlx_deepseek_convert.outputs import DTYPES, to_bytes
+from mlx_deepseek_convert.files import write_at
+from mlx_deepseek_convert.outputs import DTYPES, as_integers
 from mlx_deepseek_convert.quality.layerwise import (
     EMBEDDING,
     HEAD,
@@ -55,7 +56,8 @@ def calibrate(
     Raises:
         CheckpointError: the folders are not a source and its conversion.
     """
-    work = _Calibration(Stream(source), Stream(converted), Tensors(converted), feedback)
+    original = Stream(source, unquantized=True)
+    work = _Calibration(original, Stream(converted), Tensors(converted), feedback)
     if work.source.layers != work.converted.layers:
         raise CheckpointError(
             f"{converted}: has other layers than {source}. Expected its conversion."
@@ -93,14 +95,12 @@ class Tensors:
     def overwrite(self, name: str, slices: Sequence[mx.array]) -> None:
         """Put `slices` along the first axis, which together are the whole tensor, in its place."""
         info = self.infos[name]
-        data = b"".join(to_bytes(value) for value in slices)
+        data = b"".join(bytes(memoryview(as_integers(value))) for value in slices)  # type: ignore[arg-type]
         if len(data) != info.nbytes:
             raise CheckpointError(
                 f"{info.file}: {name!r} takes {info.nbytes} bytes, not {len(data)}."
             )
-        with info.file.open("r+b") as file:
-            file.seek(info.start)
-            file.write(data)
+        write_at(info.file, info.start, data)
 
 
 @dataclass(frozen=True)

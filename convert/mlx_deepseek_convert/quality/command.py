@@ -27,6 +27,9 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--tokens", type=int, metavar="N", help="use the first N tokens (all)")
     parser.add_argument("--length", type=int, default=512, help="tokens per sequence (512)")
     parser.add_argument("--count", type=int, default=20, help="nano: exercises per family (20)")
+    parser.add_argument(
+        "--save", action="store_true", help="keep the figures in CONVERTED for its model card"
+    )
     parser.add_argument("--json", action="store_true")
     parser.set_defaults(func=run)
 
@@ -35,8 +38,10 @@ def run(args: argparse.Namespace) -> int:
     """Measure and print; DeepSeekError is the caller's to print."""
     from mlx_deepseek.commands.terminal import progress_bar
     from mlx_deepseek_convert.detect import locate
+    from mlx_deepseek_convert.files import write_json
     from mlx_deepseek_convert.quality.bars import step_bars
     from mlx_deepseek_convert.quality.report import Wanted, measure
+    from mlx_deepseek_convert.upload import QUALITY
 
     with progress_bar() as download:
         folders = locate(args.source, download), locate(args.converted, download)
@@ -46,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
             Wanted(args.text, args.tokens, args.length, args.count),
             progress=lambda done, total: progress("measure", done, total),
         )
+    if args.save:
+        write_json(folders[1] / QUALITY, figures(measured))
     text = json.dumps(asdict(measured), indent=2) if args.json else as_text(measured)
     sys.stdout.write(f"{text}\n")
     return 0
@@ -53,14 +60,20 @@ def run(args: argparse.Namespace) -> int:
 
 def as_text(measured: "Measured") -> str:
     """The figures, a line each."""
+    return "\n".join(f"{name:32}{value:>12}" for name, value in figures(measured).items())
+
+
+def figures(measured: "Measured") -> dict[str, str]:
+    """What was measured, in words and rounded numbers."""
     quality = measured.quality
-    lines = [
-        f"tokens scored         {quality.tokens:,}",
-        f"bits per weight       {measured.bits_per_weight:.2f}",
-        f"KL divergence         {quality.kl:.5f} nats per token",
-        f"top-1 agreement       {quality.top1:.2%}",
-        f"perplexity            {quality.perplexity:.4f} (source {quality.source_perplexity:.4f})",
-    ]
+    found = {
+        "tokens scored": f"{quality.tokens:,}",
+        "bits per weight": f"{measured.bits_per_weight:.2f}",
+        "KL divergence, nats per token": f"{quality.kl:.5f}",
+        "same most likely token": f"{quality.top1:.2%}",
+        "perplexity": f"{quality.perplexity:.4f}",
+        "perplexity of the source": f"{quality.source_perplexity:.4f}",
+    }
     if measured.nano_accuracy is not None:
-        lines.append(f"nano's exercises      {measured.nano_accuracy:.1%} right")
-    return "\n".join(lines)
+        found["nano's exercises right"] = f"{measured.nano_accuracy:.1%}"
+    return found

@@ -29,8 +29,8 @@ from mlx_deepseek.errors import CheckpointError
 from mlx_deepseek.tensor_file import read_header
 from mlx_deepseek_convert.detect import is_source
 from mlx_deepseek_convert.laws import Step
-from mlx_deepseek_convert.planner import make_steps
 from mlx_deepseek_convert.source import open_source
+from mlx_deepseek_convert.steps import make_steps
 
 Read = Callable[[str], Mapping[str, mx.array]]  # a module's path to its values, names in full
 Progress = Callable[[int, int], None]  # layers done, layers in total
@@ -46,14 +46,15 @@ def silent(done: int, total: int) -> None:
 class Stream:
     """A checkpoint in Hugging Face or MLX layout; MTP layers are left out."""
 
-    def __init__(self, folder: Path, dtype: mx.Dtype = mx.float32):
-        """Read config and headers.
+    def __init__(self, folder: Path, dtype: mx.Dtype = mx.float32, *, unquantized: bool = False):
+        """Read config and headers; `unquantized` multiplies out what is stored as codes.
 
         Raises:
             CheckpointError, ConfigError: as converting or loading the folder would.
         """
         self.folder, self.dtype = folder, dtype
-        self.model, self._read = _source(folder) if is_source(folder) else _converted(folder)
+        plain = unquantized or is_source(folder)
+        self.model, self._read = _source(folder) if plain else _converted(folder)
         if mx.default_device().type == mx.DeviceType.cpu:
             spread(self.model)
 
@@ -148,17 +149,13 @@ def _source(folder: Path) -> tuple[Any, Read]:
             by_part.setdefault(part, []).append(step)
 
     def read(path: str) -> dict[str, mx.array]:
-        return {name: value for step in by_part[path] for name, value in _values(step)}
+        return {
+            name: value
+            for step in by_part[path]
+            for (name, _), value in zip(step.targets, step.values(), strict=True)
+        }
 
     return model, read
-
-
-def _values(step: Step) -> Iterator[tuple[str, mx.array]]:
-    slices: list[list[mx.array]] = [[] for _ in step.targets]
-    for target, value in step.op.slices([tensor.read for tensor in step.sources]):
-        slices[target].append(value)
-    for (name, _), parts in zip(step.targets, slices, strict=True):
-        yield name, parts[0] if len(parts) == 1 else mx.concatenate(parts)
 
 
 def _converted(folder: Path) -> tuple[Any, Read]:

@@ -81,9 +81,9 @@ def shipped(classes: Iterable[TensorClass]) -> Costs:
     for member in members:
         kind = ROUTED if member.kind == DENSE and not routed else member.kind
         rows = table[kind]
-        peers = sorted(m.layer for m in members if m.kind == member.kind and m.layer is not None)
-        depth = peers.index(member.layer) / max(1, len(peers) - 1) if peers else 0.0
-        share = len(rows) / max(1, len(peers)) if peers else 1.0
+        peers = sorted(m.layer or 0 for m in members if m.kind == member.kind)
+        depth = peers.index(member.layer or 0) / max(1, len(peers) - 1)
+        share = len(rows) / len(peers)
         places = np.linspace(0.0, 1.0, len(rows))
         costs[member] = {
             bits: share * float(np.interp(depth, places, [row[str(bits)] for row in rows]))

@@ -18,7 +18,6 @@ from mlx_deepseek_convert.recipes import NEVER, Recipe, Setting
 from mlx_deepseek_convert.source import open_source
 from mlx_deepseek_convert.write import execute
 
-
 UNIFORM = Recipe("3 bits everywhere", "", NEVER, NEVER, Setting(3))
 
 
@@ -41,11 +40,8 @@ def test_nano_comes_much_closer_in_the_same_format(tmp_path, seen):
     before = tensors(tmp_path / "out")
     mx.eval(before)
     plain = compare(source, Stream(tmp_path / "out"), measured)
-    calibrate(checkpoint_path(), tmp_path / "out", seen, feedback=False)
-    searched = compare(source, Stream(tmp_path / "out"), measured)
     calibrate(checkpoint_path(), tmp_path / "out", seen)
     fed_back = compare(source, Stream(tmp_path / "out"), measured)
-    assert searched.kl < plain.kl
     assert fed_back.kl < 0.4 * plain.kl
     assert read_header(tmp_path / "out" / "model.safetensors") == header
     assert (tmp_path / "out" / "config.json").read_bytes() == config
