@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from mlx_deepseek_convert.recipes import RECIPES
 
 if TYPE_CHECKING:
     from mlx_deepseek_convert.planner import Plan
+    from mlx_deepseek_convert.quality.report import Wanted
+    from mlx_deepseek_convert.write import Report
 
 
 def register(subparsers: Any) -> None:
@@ -31,6 +34,17 @@ def register(subparsers: Any) -> None:
         "target", metavar="TARGET", nargs="?", help="new folder (default: SOURCE's name-RECIPE)"
     )
     parser.add_argument("--recipe", default="4bit", choices=list(RECIPES), metavar="RECIPE")
+    parser.add_argument("--fit", metavar="SIZE", help="choose bits for so many bytes, as 96GB")
+    parser.add_argument(
+        "--calibrate",
+        nargs="?",
+        const="",
+        metavar="TEXT",
+        help="round for the outputs on a text file (without one: nano's exercises, or a sample)",
+    )
+    parser.add_argument(
+        "--no-feedback", action="store_true", help="calibrate scales only, without GPTQ's feedback"
+    )
     parser.add_argument("--revision", metavar="REV", help="branch, tag or commit on the hub")
     parser.add_argument("--adapter", metavar="FOLDER", help="LoRA adapter to add to the weights")
     parser.add_argument(
@@ -51,24 +65,49 @@ def run(args: argparse.Namespace) -> int:
     from mlx_deepseek_convert.write import as_json, execute
 
     name = Path(str(args.source).rstrip("/").split("/")[-1]).absolute().name
-    target = Path(args.target or f"{name}-{'release' if args.export else args.recipe}")
     planned = _planned(args)
+    target = Path(args.target or f"{name}-{planned.recipe}")
     if args.dry_run:
         summary = {**planned.summary(), **predicted(planned), "target": str(target)}
         _say(json.dumps(summary, indent=2) if args.json else _plan_text(summary))
         return 0
     with _progress_bar() as report_progress:
-        report = execute(
-            planned,
-            target,
-            overwrite=args.overwrite,
-            progress=lambda done, total: report_progress("convert", done, total),
-        )
-    _say(json.dumps(as_json(report), indent=2) if args.json else _report_text(as_json(report)))
+        if args.calibrate is not None:
+            report = _calibrated(args, planned, target, report_progress)
+        else:
+            report = execute(
+                planned,
+                target,
+                overwrite=args.overwrite,
+                progress=lambda done, total: report_progress("convert", done, total),
+            )
+    result = {**as_json(report), "recipe_detail": planned.recipe_detail}
+    _say(json.dumps(result, indent=2) if args.json else _report_text(result))
     if args.upload:
         address = upload(report.target, args.upload, private=args.private)
         sys.stderr.write(f"uploaded to {address}\n")
     return 0
+
+
+def _calibrated(
+    args: argparse.Namespace, planned: "Plan", target: Path, progress: Progress
+) -> "Report":
+    from mlx_deepseek_convert.quality.calibrated import convert_calibrated
+
+    return convert_calibrated(
+        planned,
+        target,
+        _text(args),
+        feedback=not args.no_feedback,
+        overwrite=args.overwrite,
+        progress=progress,
+    )
+
+
+def _text(args: argparse.Namespace) -> "Wanted":
+    from mlx_deepseek_convert.quality.report import Wanted
+
+    return Wanted(text=Path(args.calibrate) if args.calibrate else None)
 
 
 def _planned(args: argparse.Namespace) -> "Plan":
@@ -79,7 +118,16 @@ def _planned(args: argparse.Namespace) -> "Plan":
     source = find_source(args.source, args.revision)
     if args.adapter:
         source = merge_adapter(source, Path(args.adapter))
-    return plan_release(source) if args.export else make_plan(source, args.recipe)
+    if args.export:
+        return plan_release(source)
+    if not args.fit:
+        return make_plan(source, args.recipe)
+    from mlx_deepseek_convert.quality.bars import step_bars
+    from mlx_deepseek_convert.quality.budget import fitted
+
+    with step_bars() as progress:
+        recipe = fitted(source, args.fit, _text(args), partial(progress, "measure"))
+    return make_plan(source, recipe)
 
 
 def _say(text: str) -> None:
@@ -117,6 +165,7 @@ def _plan_text(plan: dict[str, Any]) -> str:
     return "\n".join(
         (
             f"{plan['source']} ({plan['model_type']}) -> {plan['target']}, {plan['recipe']}",
+            f"  {plan['recipe_detail']}",
             f"  {plan['tensors_in']:,} tensors, {plan['bytes_in'] / 1e9:,.2f} GB",
             *_common(plan),
             *(f"  file {file['name']}: {file['bytes'] / 1e9:,.2f} GB" for file in plan["files"]),
@@ -132,6 +181,7 @@ def _report_text(report: dict[str, Any]) -> str:
     return "\n".join(
         (
             f"{report['target']}: {report['recipe']}",
+            f"  {report['recipe_detail']}",
             *_common(report),
             *(f"  {name}: sha256 {digest}" for name, digest in report["checksums"].items()),
             f"  {report['seconds']:.1f} s, {report['bytes_read_per_second'] / 1e9:.2f} GB/s read"

@@ -40,6 +40,7 @@ def write_companions(plan: Plan, folder: Path, checksums: Mapping[str, str]) -> 
         "converter": "mlx-deepseek",
         "source": origin(plan.source),
         "recipe": plan.recipe,
+        "recipe_detail": plan.recipe_detail,
         "parameters": plan.parameters,
         "bits_per_weight": round(plan.bits_per_weight, 3),
         "groups": plan.groups(),

@@ -51,6 +51,7 @@ class Plan:
     files: Mapping[str, tuple[Job, ...]]
     dropped: tuple[str, ...]
     layout: str = "mlx"  # "pt": a release's names and shapes
+    recipe_detail: str = ""
 
     @property
     def outputs(self) -> list[Output]:
@@ -96,6 +97,7 @@ class Plan:
             "source": str(self.source.folder),
             "model_type": self.config["model_type"],
             "recipe": self.recipe,
+            "recipe_detail": self.recipe_detail,
             "tensors_in": self.source.stored,
             "tensors_dropped": len(self.dropped),
             "tensors_out": sum(len(list(output.tensors())) for output in self.outputs),
@@ -135,7 +137,8 @@ def make_plan(
     outputs = [output for job in jobs for output in job.outputs]
     config = output_config(source.config, outputs, eligible)
     dropped = tuple(step.sources[0].info.name for step in steps if not step.targets)
-    plan = Plan(source, table.name, config, _pack(jobs, shard_bytes), dropped)
+    files = _pack(jobs, shard_bytes)
+    plan = Plan(source, table.name, config, files, dropped, recipe_detail=table.summary)
     merged = any(isinstance(tensor, Merged) for tensor in source.tensors.values())
     if is_mlx_layout(source) and not merged and plan.bytes_out >= plan.bytes_in:
         raise CheckpointError(

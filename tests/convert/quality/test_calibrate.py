@@ -1,0 +1,105 @@
+"""Calibration changes the values of a conversion, never its format, and brings it closer."""
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlx_deepseek.errors import CheckpointError
+from mlx_deepseek.nano import checkpoint_path
+from mlx_deepseek.tensor_file import read_header
+from mlx_deepseek_convert import convert
+from mlx_deepseek_convert.planner import make_plan
+from mlx_deepseek_convert.quality.calibrate import calibrate
+from mlx_deepseek_convert.quality.layerwise import Stream
+from mlx_deepseek_convert.quality.observe import PRIOR_ROWS, Inputs, observe
+from mlx_deepseek_convert.quality.report import Wanted, sequences
+from mlx_deepseek_convert.quality.score import compare
+from mlx_deepseek_convert.recipes import NEVER, Recipe, Setting
+from mlx_deepseek_convert.source import open_source
+from mlx_deepseek_convert.write import execute
+
+UNIFORM = Recipe("3 bits everywhere", "", NEVER, NEVER, Setting(3))
+
+
+@pytest.fixture(scope="module")
+def seen():
+    batches = sequences(checkpoint_path(), Wanted(count=1), held_out=False)
+    return [batch.ids for batch in batches]
+
+
+def tensors(folder) -> dict[str, mx.array]:
+    return mx.load(str(folder / "model.safetensors"))
+
+
+def test_nano_comes_much_closer_in_the_same_format(tmp_path, seen):
+    execute(make_plan(open_source(checkpoint_path()), UNIFORM), tmp_path / "out")
+    measured = sequences(checkpoint_path(), Wanted(count=2))
+    source = Stream(checkpoint_path())
+    config = (tmp_path / "out" / "config.json").read_bytes()
+    header = read_header(tmp_path / "out" / "model.safetensors")
+    before = tensors(tmp_path / "out")
+    mx.eval(before)
+    plain = compare(source, Stream(tmp_path / "out"), measured)
+    calibrate(checkpoint_path(), tmp_path / "out", seen)
+    fed_back = compare(source, Stream(tmp_path / "out"), measured)
+    assert fed_back.kl < 0.4 * plain.kl
+    assert read_header(tmp_path / "out" / "model.safetensors") == header
+    assert (tmp_path / "out" / "config.json").read_bytes() == config
+    after = tensors(tmp_path / "out")
+    changed = {name for name in before if not mx.array_equal(before[name], after[name])}
+    affine = {name for name in before if name.removesuffix(".weight") + ".scales" in before}
+    assert affine <= changed
+    assert not any("norm" in name or "mlp.gate." in name for name in changed)
+
+
+@pytest.mark.parametrize("case", ["deepseek_moe_16b", "deepseek_v2", "deepseek_v3_fp8"])
+@pytest.mark.parametrize("recipe", ["3bit", "mxfp4"])
+def test_other_architectures_and_formats(goldens_root, goldens, tmp_path, case, recipe):
+    convert(goldens_root / case, tmp_path / "out", recipe)
+    before = tensors(tmp_path / "out")
+    mx.eval(before)
+    calibrate(goldens_root / case, tmp_path / "out", [goldens(case)["input_ids"]])
+    after = tensors(tmp_path / "out")
+    same = all(mx.array_equal(before[name], after[name]) for name in before)
+    assert same == (recipe == "mxfp4")
+
+
+def test_another_model_is_refused(goldens_root, tmp_path):
+    convert(goldens_root / "deepseek_v2", tmp_path / "out", "4bit")
+    with pytest.raises(CheckpointError):
+        calibrate(checkpoint_path(), tmp_path / "out", [mx.array([[1, 2, 3]])])
+
+
+def test_what_modules_are_given(goldens_root):
+    stream = Stream(goldens_root / "deepseek_v3")
+    ids = mx.array([[5, 6, 7, 8], [9, 10, 11, 12]])
+    states = stream.embed([ids])
+    moe = stream.layers[-1]
+    with stream.part(moe) as layer:
+        expected = layer(states[0], "causal")
+        paths = ["self_attn.o_proj", "self_attn.embed_q", "mlp.switch_mlp.down_proj"]
+        inputs = observe(states, layer, paths)
+        assert mx.allclose(layer(states[0], "causal"), expected)
+        assert inputs.keys() == {"self_attn.o_proj", "mlp.switch_mlp.down_proj"}
+        per_token = layer.mlp.gate.config.per_token
+    assert inputs["self_attn.o_proj"].rows.shape[0] == ids.size
+    routed = inputs["mlp.switch_mlp.down_proj"]
+    assert routed.experts is not None
+    assert len(routed.rows) == len(routed.experts) == ids.size * per_token
+
+
+def test_rare_experts_lean_on_the_others():
+    rows = mx.random.normal((200, 4), key=mx.random.key(0)) * mx.array([1.0, 2.0, 3.0, 4.0])
+    inputs = Inputs(rows, np.array([0] * 199 + [1]))
+    pooled = mx.diagonal((rows**2).mean(axis=0) * mx.eye(4))
+    busy, rare, unused = (mx.diagonal(moments) for moments in inputs.moments(range(3)))
+    assert mx.allclose(unused, pooled, rtol=1e-4)
+    assert mx.allclose(rare, (rows[199] ** 2 + PRIOR_ROWS * pooled) / (PRIOR_ROWS + 1), rtol=1e-4)
+    assert mx.allclose(busy, (rows[:199] ** 2).mean(axis=0), rtol=0.1)
+
+
+def test_few_rows_show_no_correlations():
+    rows = mx.random.normal((40, 1), key=mx.random.key(0)) * mx.ones((4,))  # all columns alike
+    for count in (1, 4, 40):
+        moments = Inputs(rows[:count]).moments()
+        assert moments[0, 1].item() == pytest.approx(moments[0, 0].item() * count / (count + 4))

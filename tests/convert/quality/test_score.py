@@ -1,0 +1,93 @@
+"""What `quality` prints: zero for the source itself, known numbers for known distributions."""
+
+import argparse
+import json
+import math
+
+import mlx.core as mx
+import pytest
+
+from mlx_deepseek.errors import CheckpointError, DeepSeekError
+from mlx_deepseek.nano import checkpoint_path
+from mlx_deepseek_convert import convert
+from mlx_deepseek_convert.quality import command
+from mlx_deepseek_convert.quality.report import Wanted, bits_per_weight, measure, sequences
+from mlx_deepseek_convert.quality.score import summarise, tally
+from mlx_deepseek_convert.quality.texts import of_text
+
+
+def test_known_distributions():
+    truth = mx.log(mx.array([[0.5, 0.5], [0.9, 0.1]]))
+    guess = mx.log(mx.array([[0.25, 0.75], [0.9, 0.1]])) + 7.0  # a constant changes nothing
+    quality = summarise([tally(truth, guess, mx.array([0, 1]))])
+    assert quality.tokens == 2
+    assert quality.kl == pytest.approx(0.5 * (0.5 * math.log(2) + 0.5 * math.log(2 / 3)), rel=1e-5)
+    assert quality.top1 == 0.5
+    assert quality.perplexity == pytest.approx(math.exp(-(math.log(0.25) + math.log(0.1)) / 2))
+    assert quality.source_perplexity == pytest.approx((0.5 * 0.1) ** -0.5)
+
+
+def test_other_vocabularies_are_refused():
+    with pytest.raises(CheckpointError, match="3 and 4 tokens"):
+        tally(mx.zeros((2, 3)), mx.zeros((2, 4)), mx.zeros((2,), mx.int32))
+
+
+@pytest.fixture(scope="module")
+def nano_2bit(tmp_path_factory):
+    return convert("nano", tmp_path_factory.mktemp("nano") / "2bit", "2bit").target
+
+
+def test_fewer_bits_are_further_away(nano_2bit, tmp_path):
+    convert("nano", tmp_path / "8bit", "8bit")
+    wanted = Wanted(count=1)
+    near = measure(checkpoint_path(), tmp_path / "8bit", wanted)
+    far = measure(checkpoint_path(), nano_2bit, wanted)
+    assert 0 <= near.quality.kl < 1e-4 < far.quality.kl
+    assert near.nano_accuracy is not None
+    assert far.nano_accuracy is not None
+    assert near.nano_accuracy >= far.nano_accuracy
+    assert 8.5 < near.bits_per_weight < 9
+    assert far.bits_per_weight < near.bits_per_weight
+
+
+def test_the_size_is_that_of_the_main_model(nano_2bit):
+    stored = (nano_2bit / "model.safetensors").stat().st_size
+    assert 0.97 * stored < bits_per_weight(nano_2bit) / 8 * 1_208_984 < stored
+
+
+def test_held_out_exercises_are_not_those_for_calibration():
+    held, seen = (sequences(checkpoint_path(), Wanted(count=3), held_out=h) for h in (True, False))
+    rows = [{tuple(r) for batch in some for r in batch.ids.tolist()} for some in (held, seen)]
+    assert len(rows[0]) >= 30
+    assert not rows[0] & rows[1]
+
+
+class Letters:
+    bos_token_id = 1
+
+    def encode(self, text, add_special_tokens):
+        assert not add_special_tokens
+        return [ord(letter) for letter in text]
+
+
+def test_a_text_is_cut_into_sequences():
+    batches = of_text("abcdefghij", Letters(), length=5, limit=9)
+    rows = [row for batch in batches for row in batch.ids.tolist()]
+    assert rows == [[1, *map(ord, "abcd")], [1, *map(ord, "efgh")]]
+    with pytest.raises(DeepSeekError, match="too short"):
+        of_text("a", Letters())
+
+
+def test_the_command_prints_json(nano_2bit, tmp_path, capsys):
+    text = tmp_path / "text"
+    text.write_text("What is 12 + 13? 25.\n" * 4)
+    parser = argparse.ArgumentParser()
+    command.register(parser.add_subparsers())
+    words = ["quality", str(nano_2bit), "--source", "nano", "--text", str(text), "--count", "1"]
+    args = parser.parse_args([*words, "--json", "--save"])
+    assert args.func(args) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["quality"]["kl"] > 0
+    assert figures["quality"]["tokens"] > 20
+    saved = json.loads((nano_2bit / "quality.json").read_text())
+    assert float(saved["KL divergence, nats per token"]) > 0
