@@ -20,9 +20,31 @@ ARCHITECTURES: Mapping[str, Builder] = {
     "qwen3": dense.build,
 }
 
+# Released names of vision encoders, of models whose model_type does not tell them apart.
+ENCODERS: Mapping[str, str] = {"deeplip_b_l": "deepseek_ocr"}
+# What releases call models that this package has under their own names.
+ALIASES: Mapping[str, str] = {"deepseek_vl_v2": "deepseek_vl2", "multi_modality": "deepseek_vl"}
 
 # Building more would take minutes and say nothing; no released model has a hundred.
 MAX_LAYERS = 1000
+
+
+def architecture(config: Json) -> str:
+    """The name, in ARCHITECTURES, of what a config describes.
+
+    Raises:
+        ConfigError: this version does not have it.
+    """
+    name = str(config.get("model_type"))
+    vision = config.get("vision_config")
+    encoder = vision.get("model_name") if isinstance(vision, Mapping) else None
+    name = ENCODERS.get(str(encoder), ALIASES.get(name, name))
+    if name not in ARCHITECTURES:
+        raise ConfigError(
+            f"config.json has model_type {config.get('model_type')!r}; this version knows "
+            f"{', '.join(ARCHITECTURES)}. Update mlx-deepseek, or choose another checkpoint."
+        )
+    return name
 
 
 def build(config: Json, layout: str | None = None) -> nn.Module:
@@ -34,16 +56,12 @@ def build(config: Json, layout: str | None = None) -> nn.Module:
     Raises:
         ConfigError: unknown architecture, missing key, or a key that could change the computation.
     """
-    name = str(config.get("model_type"))
-    if name not in ARCHITECTURES:
-        raise ConfigError(
-            f"config.json has model_type {name!r}; this version knows "
-            f"{', '.join(ARCHITECTURES)}. Update mlx-deepseek, or choose another checkpoint."
-        )
+    name = architecture(config)
     for key in ("num_hidden_layers", "num_nextn_predict_layers"):
-        if isinstance(config.get(key), int) and config[key] > MAX_LAYERS:
+        count = language_config(config).get(key)
+        if isinstance(count, int) and count > MAX_LAYERS:
             raise ConfigError(
-                f"config.json has {key} {config[key]}. Expected at most {MAX_LAYERS}; take "
+                f"config.json has {key} {count}. Expected at most {MAX_LAYERS}; take "
                 "config.json from the original repository."
             )
     try:
@@ -61,3 +79,9 @@ def build(config: Json, layout: str | None = None) -> nn.Module:
             f"config.json of model type {name!r} has a value of the wrong kind or size: {error}. "
             "Take config.json from the original repository."
         ) from error
+
+
+def language_config(config: Json) -> Json:
+    """The part of a config that describes the text model: all of it, if it has no other."""
+    language = config.get("language_config")
+    return language if isinstance(language, Mapping) else config

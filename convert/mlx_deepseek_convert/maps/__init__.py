@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from mlx_deepseek.config import Json
-from mlx_deepseek.errors import ConfigError
+from mlx_deepseek.models import architecture
 from mlx_deepseek_convert.maps import deepseek, dense
 from mlx_deepseek_convert.rules import Rule
 
@@ -22,11 +22,6 @@ def rules_for(config: Json) -> Sequence[Rule]:
     """The weight map of a config's architecture.
 
     Raises:
-        ConfigError: no map for this model_type.
+        ConfigError: this version does not know the architecture.
     """
-    name = str(config.get("model_type"))
-    if name not in MAPS:
-        raise ConfigError(
-            f"config.json has model_type {name!r}; this version converts {', '.join(MAPS)}."
-        )
-    return MAPS[name](config)
+    return MAPS[architecture(config)](config)
