@@ -133,7 +133,9 @@ def test_a_text_model_refuses_pictures():
 
 
 def test_pictures_open_the_last_message():
-    messages = shown([{"role": "user", "content": "old"}, {"role": "user", "content": "new"}], ["a"])
+    messages = shown(
+        [{"role": "user", "content": "old"}, {"role": "user", "content": "new"}], ["a"]
+    )
     assert messages[0]["content"] == "old"
     assert messages[1]["content"] == [
         {"type": "image", "image": "a"},
