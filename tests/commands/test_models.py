@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from mlx_deepseek import hub, memory
-from mlx_deepseek import catalog
+from mlx_deepseek import catalog, hub, memory
 from mlx_deepseek.commands import models
 from mlx_deepseek.models import ARCHITECTURES, describe
 
