@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlx_deepseek.completion import Chunk, Completion, as_message
 from mlx_deepseek.errors import PromptError
+from mlx_deepseek.prompting import Picture, shown
 
 if TYPE_CHECKING:
     from mlx_deepseek.engine import Engine
@@ -28,8 +29,10 @@ class Chat:
         """Send a message, text or e.g. a tool's result, and wait for the whole answer."""
         return self.engine.collect(self.stream(message, **options))
 
-    def stream(self, message: str | Message, **options: Any) -> Generator[Chunk]:
-        """Send a message; the answer in pieces.
+    def stream(
+        self, message: str | Message, *, images: Sequence[Picture] = (), **options: Any
+    ) -> Generator[Chunk]:
+        """Send a message with pictures before it; the answer in pieces.
 
         Closing the generator, or Ctrl-C, stops; what was written until then stays in `messages`.
         An error, or a stop before the first word, leaves `messages` as they were. A second call
@@ -38,6 +41,8 @@ class Chat:
         self.stop()
         if isinstance(message, str):
             message = {"role": "user", "content": message}
+        if images:
+            (message,) = shown([message], images)
         self._open = self._turn([*self.messages, message], self.options | options)
         return self._open
 

@@ -13,19 +13,17 @@ from mlx_deepseek.caches import Caches, Caching
 from mlx_deepseek.chat import Chat
 from mlx_deepseek.checkpoint import evaluate
 from mlx_deepseek.completion import Chunk, Completion, FinishReason, Usage
-from mlx_deepseek.errors import CheckpointError, PromptError
+from mlx_deepseek.errors import PromptError
 from mlx_deepseek.generate import Request, tokens
 from mlx_deepseek.loading import Loaded, load_everything
 from mlx_deepseek.progress import Progress
+from mlx_deepseek.prompting import Picture, Prompt, Prompter, Rendered
 from mlx_deepseek.reader import Reader
 from mlx_deepseek.sampling import Sampling
 from mlx_deepseek.worker import Worker, shared_worker
 
-__all__ = ["Caching", "Chat", "Chunk", "Completion", "Engine", "Usage", "load"]
+__all__ = ["Caching", "Chat", "Chunk", "Completion", "Engine", "Prompt", "Usage", "load"]
 
-Messages = Sequence[dict[str, Any]]
-# A user's text, a conversation, or token ids [L].
-Prompt = str | Messages | Sequence[int] | mx.array
 DEFAULT_MAX_TOKENS = 2048
 
 
@@ -74,11 +72,11 @@ class Engine:
         self.folder: Path = loaded.folder
         self.config: dict[str, Any] = loaded.config
         self.model: nn.Module = loaded.model
-        self._tokenizer = loaded.tokenizer
         self.prompt_format = loaded.prompt_format
         self.entry = loaded.entry
         self.context_length: int = loaded.context_length
         self.suggestions: list[str] = list(loaded.suggestions)
+        self._prompter = Prompter(loaded)
         self._worker = worker
         self._caches = caches
         self._kept = caches.new()
@@ -90,12 +88,7 @@ class Engine:
         Raises:
             CheckpointError: the checkpoint has none; token ids still work.
         """
-        if self._tokenizer is None:
-            raise CheckpointError(
-                f"{self.folder}: no tokenizer.json. Expected the checkpoint's tokenizer files; "
-                "download them, or pass token ids."
-            )
-        return self._tokenizer
+        return self._prompter.tokenizer
 
     def generate(self, prompt: Prompt, **options: Any) -> Completion:
         """The whole answer to a user's text or a conversation; options as in `stream`."""
@@ -105,6 +98,7 @@ class Engine:
         self,
         prompt: Prompt,
         *,
+        images: Sequence[Picture] = (),
         max_tokens: int | None = None,
         sampling: Sampling | None = None,
         tools: Sequence[dict[str, Any]] | None = None,
@@ -114,17 +108,19 @@ class Engine:
     ) -> Generator[Chunk]:
         """The answer in pieces; closing the generator stops at once.
 
-        `max_tokens` None is the recommended number; the context window limits both. `stop` strings
-        end the answer, reasoning included, and are not part of it. `thinking` chooses the mode of
-        models that have two. What the prompt shares with the last one comes from the cache `kept`
-        (None: the engine's own).
+        `images` (paths, bytes, data URLs or Pillow images) open the last message; others may be
+        parts of messages. `max_tokens` None is the recommended number; the context window limits
+        both. `stop` strings end the answer, reasoning included, and are not part of it. `thinking`
+        chooses the mode of models that have two. What the prompt shares with the last one comes
+        from the cache `kept` (None: the engine's own).
 
         Raises:
             PromptError: the format cannot express the prompt, or it does not fit the window.
+            ImageError: a picture cannot be read.
         """
-        ids = self._ids(prompt, tools=tools, thinking=thinking)
+        rendered = self._prompter.render(prompt, images, tools=tools, thinking=thinking)
         parser = self.prompt_format.parser(thinking)
-        return self._stream(ids, parser, max_tokens, sampling, stop, kept)
+        return self._stream(rendered, parser, max_tokens, sampling, stop, kept)
 
     def complete(
         self,
@@ -140,12 +136,9 @@ class Engine:
         Raises:
             PromptError: the model cannot fill in, or the prompt does not fit the window.
         """
-        tokenizer: Any = self.tokenizer  # forwards to transformers' by name
-        if suffix:
-            ids = self.prompt_format.fim_ids(tokenizer, prefix, suffix)
-        else:
-            ids = self.encode((tokenizer.bos_token or "") + prefix)
-        return self.collect(self._stream(ids, None, max_tokens, sampling, stop, None))
+        prompter = self._prompter
+        ids = prompter.fill(prefix, suffix) if suffix else prompter.continued(prefix)
+        return self.collect(self._stream(Rendered(ids), None, max_tokens, sampling, stop, None))
 
     def chat(self, system: str | None = None, **options: Any) -> Chat:
         """A conversation that keeps its own cache; options as in `stream`, for every turn."""
@@ -155,9 +148,9 @@ class Engine:
         """An empty prompt cache, for `stream`'s option `kept`."""
         return self._caches.new()
 
-    def logits(self, prompt: Prompt) -> mx.array:
+    def logits(self, prompt: Prompt, images: Sequence[Picture] = ()) -> mx.array:
         """Teacher-forced logits, float32 [L, V], of token ids or of a rendered prompt."""
-        return self._whole(lambda ids: self.model(ids), prompt)
+        return self._whole(self.model, self._prompter.render(prompt, images))
 
     def mtp_logits(self, prompt: Prompt) -> mx.array:
         """The first MTP layer's logits, float32 [L - 1, V]; row i predicts token i + 2.
@@ -167,11 +160,11 @@ class Engine:
         """
         if not hasattr(self.model, "mtp_logits"):
             raise PromptError(f"{self.name}: this architecture has no multi-token prediction.")
-        return self._whole(self.model.mtp_logits, prompt)
+        return self._whole(self.model.mtp_logits, self._prompter.render(prompt))
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a rendered prompt: special tokens are written out in it, none are added."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False))
+        return self._prompter.encode(text)
 
     def collect(self, chunks: Iterator[Chunk]) -> Completion:
         """Join a stream into one completion."""
@@ -187,7 +180,7 @@ class Engine:
 
     def _stream(
         self,
-        ids: Sequence[int],
+        rendered: Rendered,
         parser: Any,
         max_tokens: int | None,
         sampling: Sampling | None,
@@ -196,10 +189,11 @@ class Engine:
     ) -> Generator[Chunk]:
         stops = [stop] if isinstance(stop, str) else list(stop)
         request = Request(
-            ids=ids,
-            max_tokens=self._limit(len(ids), max_tokens),
+            ids=rendered.ids,
+            max_tokens=self._limit(len(rendered.ids), max_tokens),
             sampling=self._recommended(sampling),
             stop_ids=frozenset(self.tokenizer.eos_token_ids),
+            embed=self._prompter.embed(rendered),
         )
         evaluate(self.model)  # the caller may have added adapters
         return self._worker.iterate(self._chunks(request, parser, stops, kept or self._kept))
@@ -250,25 +244,15 @@ class Engine:
             getattr(advice, "temperature", None), getattr(advice, "top_p", None)
         )
 
-    def _whole(self, function: Any, prompt: Prompt) -> mx.array:
-        ids = self._ids(prompt)
+    def _whole(self, function: Any, rendered: Rendered) -> mx.array:
         evaluate(self.model)
+        request = Request(rendered.ids, 1, Sampling(), frozenset(), self._prompter.embed(rendered))
 
         def compute() -> mx.array:
-            out = function(mx.array(ids)[None])[0].astype(mx.float32)
+            ids, embeddings = request.part(0, len(rendered.ids))
+            seeing = {} if embeddings is None else {"input_embeddings": embeddings}
+            out = function(ids, **seeing)[0].astype(mx.float32)
             mx.eval(out)
             return out
 
         return self._worker.call(compute)
-
-    def _ids(self, prompt: Prompt, **options: Any) -> list[int]:
-        """Token numbers of a prompt; a string is a user's message, or text to go on from."""
-        if isinstance(prompt, mx.array):
-            return prompt.reshape(-1).tolist()  # type: ignore[return-value]
-        if isinstance(prompt, str) and not self.prompt_format.supports_chat:
-            return self.encode((self.tokenizer.bos_token or "") + prompt)
-        items: Any = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        if not len(items) or isinstance(items[0], dict):
-            tokenizer: Any = self.tokenizer  # forwards to transformers' by name
-            return self.prompt_format.render_ids(tokenizer, items, **options)
-        return list(items)

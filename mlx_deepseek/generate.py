@@ -1,7 +1,7 @@
 """The token loop: read the prompt piece by piece, then write, token by token or by drafts."""
 
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,21 +23,34 @@ LOOK_BACK = 32
 
 @dataclass(frozen=True)
 class Request:
-    """A prompt's tokens and how to go on from them; `max_tokens` is at least 1."""
+    """A prompt's tokens and how to go on from them; `max_tokens` is at least 1.
+
+    Negative tokens are slots of pictures; `embed` makes embeddings [1, L, D] of such a part.
+    """
 
     ids: Sequence[int]
     max_tokens: int
     sampling: Sampling
     stop_ids: frozenset[int]
+    embed: Callable[[Sequence[int]], mx.array] | None = None
 
     def prompt_processors(self) -> list[Any]:
         """Logits processors that know the prompt too, of which mlx-lm's loops see one token."""
-        before = mx.array(list(self.ids[-1 - LOOK_BACK : -1]), dtype=mx.int32)
+        words = [token for token in self.ids[-1 - LOOK_BACK : -1] if token >= 0]
+        before = mx.array(words, dtype=mx.int32)
 
         def with_prompt(processor: Any) -> Any:
             return lambda ids, logits: processor(mx.concatenate([before, ids]), logits)
 
         return [with_prompt(processor) for processor in self.sampling.processors()]
+
+    def part(self, start: int, end: int) -> tuple[mx.array, mx.array | None]:
+        """Tokens [1, L] of a part of the prompt, and its embeddings where it shows a picture."""
+        ids = self.ids[start:end]
+        if self.embed is None or min(ids) >= 0:
+            return mx.array([ids]), None
+        tokens = [max(token, 0) for token in ids]  # only their number matters now
+        return mx.array([tokens]), self.embed(ids)
 
 
 @dataclass(frozen=True)
@@ -106,7 +119,7 @@ def _tokens(model: Any, request: Request, kept: KeptCache, stream: mx.Stream) ->
     cached = kept.prepare(request.ids)
     watch = Stopwatch(len(request.ids), cached)
     drafter: Any = kept.drafter
-    for _ in _read(model, request.ids, cached, kept):
+    for _ in _read(model, request, cached, kept):
         yield Step(None, watch.usage())
     if drafter is None:
         writing = write(model, request, kept, stream)
@@ -125,14 +138,16 @@ def _tokens(model: Any, request: Request, kept: KeptCache, stream: mx.Stream) ->
 
 def write(model: nn.Module, request: Request, kept: KeptCache, stream: mx.Stream) -> Generator[int]:
     """The tokens after the prompt, whose last one `kept` does not hold yet, by mlx-lm's loop."""
+    last, embeddings = request.part(len(request.ids) - 1, len(request.ids))
     steps: Any = generate_step(
-        mx.array(list(request.ids[-1:])),
+        last[0],
         model,
         stream,
         max_tokens=request.max_tokens,
         sampler=request.sampling.sampler(),
         logits_processors=request.prompt_processors(),
         prompt_cache=kept.layers,
+        input_embeddings=None if embeddings is None else embeddings[0],
     )
     try:
         for token, _ in steps:
@@ -141,16 +156,17 @@ def write(model: nn.Module, request: Request, kept: KeptCache, stream: mx.Stream
         steps.close()
 
 
-def _read(model: Any, ids: Sequence[int], cached: int, kept: KeptCache) -> Iterator[None]:
+def _read(model: Any, request: Request, cached: int, kept: KeptCache) -> Iterator[None]:
     """Take the prompt from token `cached` to the last but one into `kept`."""
+    ids = request.ids
     drafter: Any = kept.drafter
     on_gpu = mx.default_device().type == mx.DeviceType.gpu
     piece = PIECE_GPU if on_gpu else PIECE_CPU
     for start in range(cached, len(ids) - 1, piece):
         end = min(start + piece, len(ids) - 1)
-        part = mx.array([ids[start:end]])
+        part, embeddings = request.part(start, end)
         if drafter is None:
-            model(part, cache=kept.layers)
+            model(part, cache=kept.layers, input_embeddings=embeddings)
         else:
             drafter.read(model, part, mx.array([ids[start + 1 : end + 1]]), kept)
         kept.evaluate()

@@ -10,7 +10,7 @@ import mlx.nn as nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.tokenizer_utils import load as load_tokenizer_files
 
-from mlx_deepseek import catalog, prompts
+from mlx_deepseek import catalog, models, prompts
 from mlx_deepseek.checkpoint import load_model, load_source, read_config
 from mlx_deepseek.converted import DEFAULT_RECIPE, convert_once
 from mlx_deepseek.converters import converter
@@ -73,7 +73,9 @@ def load_everything(
         config=config,
         model=model,
         tokenizer=tokenizer,
-        prompt_format=prompts.for_checkpoint(config, tokenizer_config(folder), found.repo),
+        prompt_format=prompts.for_checkpoint(
+            config, tokenizer_config(folder), found.repo, models.architecture(config)
+        ),
         entry=found.entry,
         context_length=context_length(config, found.entry),
         suggestions=suggestions(found),
@@ -139,7 +141,8 @@ def context_length(config: dict[str, Any], entry: catalog.Entry | None) -> int:
     V2-Lite's file says 163,840 where its authors promise 32,768.
     """
     published = entry.context_length if entry is not None else None
-    return int(published or config.get("max_position_embeddings") or DEFAULT_CONTEXT)
+    text = models.language_config(config)
+    return int(published or text.get("max_position_embeddings") or DEFAULT_CONTEXT)
 
 
 def suggestions(found: Located) -> tuple[str, ...]:

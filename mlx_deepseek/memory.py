@@ -12,6 +12,7 @@ import mlx.nn as nn
 from mlx_deepseek.checkpoint import compute_dtype, weight_files
 from mlx_deepseek.errors import ConfigError, MemoryLimitError
 from mlx_deepseek.layers.moe import MoE
+from mlx_deepseek.models import language_config
 from mlx_deepseek.tensor_file import read_header
 
 CACHE_ITEM_BYTES = 2  # bfloat16
@@ -118,6 +119,7 @@ def cache_bytes_per_token(
     attentions = [layer.self_attn for layer in layers]
     if all(hasattr(attention, "cache_width") for attention in attentions):
         return item_bytes * sum(attention.cache_width for attention in attentions)
+    config = language_config(config)
     try:
         heads = config["num_attention_heads"]
         head_dim = config.get("head_dim") or config["hidden_size"] // heads

@@ -61,7 +61,7 @@ def test_nano_writes_what_it_writes_without_drafts(engine, depth, sampling):
     drafter = MTPDrafter(engine.model, depth)
     accepted = 0
     for question in QUESTIONS[::4]:
-        ids, stop = engine._ids(question), engine.tokenizer.eos_token_ids
+        ids, stop = engine._prompter.render(question).ids, engine.tokenizer.eos_token_ids
         plain, _ = written(engine.model, ids, KeptCache(engine.model), sampling, stop=stop)
         kept = KeptCache(engine.model, drafter=drafter)
         drafted, usage = written(engine.model, ids, kept, sampling, stop=stop)
@@ -85,7 +85,7 @@ def test_wrong_drafts_and_pauses_change_nothing(golden_model, depths):
 @pytest.mark.parametrize("bits", [8, 4])
 def test_drafts_from_a_quantized_cache(engine, bits):
     for question in QUESTIONS[::9]:
-        ids = engine._ids(question)
+        ids = engine._prompter.render(question).ids
         plain, _ = written(engine.model, ids, KeptCache(engine.model, bits=bits))
         kept = KeptCache(engine.model, bits=bits, drafter=MTPDrafter(engine.model, 2))
         assert written(engine.model, ids, kept)[0] == plain
@@ -121,7 +121,7 @@ def test_the_distribution_is_the_models_own(golden_model):
 
 def test_a_closed_stream_can_be_continued(engine):
     drafter = MTPDrafter(engine.model, 2)
-    ids = engine._ids(QUESTIONS[0])
+    ids = engine._prompter.render(QUESTIONS[0]).ids
     plain, _ = written(engine.model, ids, KeptCache(engine.model))
     for stop_after in range(1, 12, 2):
         kept = KeptCache(engine.model, drafter=drafter)
@@ -140,7 +140,7 @@ def test_a_draft_model_changes_nothing(engine):
     mx.random.seed(0)
     weak = load_like(engine)
     for draft in (twin, weak):
-        ids = engine._ids(QUESTIONS[4])
+        ids = engine._prompter.render(QUESTIONS[4]).ids
         plain, _ = written(engine.model, ids, KeptCache(engine.model))
         kept = KeptCache(engine.model, drafter=ModelDrafter(draft))
         drafted, usage = written(engine.model, ids, kept)

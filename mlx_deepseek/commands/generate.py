@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
     prompt = args.prompt if args.prompt not in (None, "-") else sys.stdin.read()
     if not prompt.strip():
         raise PromptError("The prompt is empty. Give it as an argument or on standard input.")
-    options = stream_options(args)
+    options = stream_options(args) | {"images": args.image}
     engine = load_model(args)
     request: Any = prompt
     if args.system:

@@ -45,6 +45,13 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--stop", action="append", default=[], metavar="TEXT", help="ends an answer")
     parser.add_argument("--system", metavar="TEXT", help="system prompt")
     parser.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a picture for the (first) message; may be repeated",
+    )
+    parser.add_argument(
         "--thinking",
         action=argparse.BooleanOptionalAction,
         help="ask a model with two modes to think; --no-thinking also hides what others think",

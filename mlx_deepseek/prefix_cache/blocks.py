@@ -60,7 +60,7 @@ def root(key: str) -> bytes:
 def chain(key: str, ids: Sequence[int]) -> list[str]:
     """Names of the complete blocks of `ids`; each depends on `key` and on all tokens before."""
     names, parent = [], root(key)
-    tokens = np.asarray(ids, "<i4")
+    tokens = np.asarray(ids, "<i8")  # slots of pictures are numbers of 8 bytes
     for end in range(BLOCK, len(tokens) + 1, BLOCK):
         content = parent + tokens[end - BLOCK : end].tobytes()
         parent = blake2b(content, digest_size=NAME_BYTES).digest()

@@ -32,6 +32,8 @@ __all__ = [
 
 FIM = (FIM_BEGIN, FIM_HOLE, FIM_END)
 R1_GENERATION = "<think>\n"
+# The formats of architectures that see; their checkpoints' templates know nothing of pictures.
+VISION: Mapping[str, str] = {}
 
 FORMATS: Mapping[str, PromptFormat] = {
     format.id: format
@@ -95,12 +97,16 @@ def for_checkpoint(
     config: Mapping[str, Any],
     tokenizer_config: Mapping[str, Any] | None = None,
     repo: str | None = None,
+    architecture: str | None = None,
 ) -> PromptFormat:
     """The format of a checkpoint: by its name in the catalog, else by the template it ships.
 
     A shipped template renders; what it means (thinking, tools, stops) is ours. Without a name or a
-    template the checkpoint is a base model.
+    template the checkpoint is a base model. An `architecture` that sees has one format of its own.
     """
+    seeing = VISION.get(architecture or "")
+    if seeing is not None:
+        return FORMATS[seeing]
     entry = catalog.find(repo) if repo else None
     source = template_source(tokenizer_config)
     known = entry.prompt_format if entry else None

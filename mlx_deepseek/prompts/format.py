@@ -7,6 +7,7 @@ from typing import Any
 from mlx_deepseek.errors import PromptError
 from mlx_deepseek.prompts.markers import BOS, EOS
 from mlx_deepseek.prompts.messages import (
+    PICTURE,
     Message,
     Tokenizer,
     check,
@@ -31,6 +32,8 @@ class PromptFormat:
     `thinking` says who decides: "never", "always" (the prompt opens the block), "optional" (the
     caller does), "model" (the model opens the block itself). `json_instruction` is what asks for
     JSON; `blank_system`: instructions follow a blank line even where there is no system prompt.
+    `picture` is the token that stands for a picture, and `gap` separates pictures that open a
+    message from its text; `user_may` are control tokens that messages may contain.
     """
 
     id: str
@@ -40,6 +43,14 @@ class PromptFormat:
     fim_markers: tuple[str, str, str] | None = None
     json_instruction: str = JSON_INSTRUCTION
     blank_system: bool = False
+    picture: str | None = None
+    gap: str = ""
+    user_may: tuple[str, ...] = ()
+
+    @property
+    def supports_images(self) -> bool:
+        """Whether messages may have pictures."""
+        return self.picture is not None
 
     @property
     def supports_chat(self) -> bool:
@@ -78,7 +89,19 @@ class PromptFormat:
         Raises:
             PromptError: the format cannot express the messages.
         """
-        messages = self._checked(messages)
+        return self._written(
+            self._checked(messages), tools, thinking, add_generation_prompt, json_output
+        )
+
+    def _written(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        thinking: bool | None = None,
+        add_generation_prompt: bool = True,
+        json_output: bool = False,
+    ) -> str:
+        """`render` of checked messages."""
         if self.tools is None and (tools or any(m.get("tool_calls") for m in messages)):
             raise PromptError(
                 f"Prompt format {self.id!r} has no tool calls. Describe the tools in a "
@@ -92,7 +115,8 @@ class PromptFormat:
             instructions.append(self.json_instruction)
         if instructions:
             messages = extend_system(messages, instructions, blank=self.blank_system)
-        return self.turns(messages, self.thinks(thinking), add_generation_prompt)
+        text = self.turns(messages, self.thinks(thinking), add_generation_prompt)
+        return text.replace(PICTURE, self.picture or "")
 
     def render_ids(
         self,
@@ -102,13 +126,17 @@ class PromptFormat:
         tools: Sequence[Mapping[str, Any]] | None = None,
         **options: Any,
     ) -> list[int]:
-        """Token numbers of `render`, with control tokens in messages and tools as plain text."""
-        controls = control_tokens(tokenizer)
+        """Token numbers of `render`, with control tokens in messages and tools as plain text.
+
+        One token stands for each picture.
+        """
+        controls = [c for c in control_tokens(tokenizer) if c not in self.user_may]
         messages = [guard(message, controls) for message in self._checked(messages)]
-        return encode(tokenizer, self.render(messages, tools=guarded(tools, controls), **options))
+        return encode(tokenizer, self._written(messages, guarded(tools, controls), **options))
 
     def _checked(self, messages: Sequence[Message]) -> list[Message]:
-        return check(messages, decoded=self.tools is not None and self.tools.by_value)
+        by_value = self.tools is not None and self.tools.by_value
+        return check(messages, decoded=by_value, gap=self.gap if self.supports_images else None)
 
     def turns(self, messages: Sequence[Message], thinking: bool, generate: bool) -> str:
         """Checked messages as text; each format's own part."""

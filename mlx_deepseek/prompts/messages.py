@@ -11,6 +11,10 @@ ROLES = ("system", "user", "assistant", "tool")
 
 # Put inside control tokens that users typed, so that they are encoded as plain text.
 GUARD = "\ue000"
+# Stands for a picture in a checked message.
+PICTURE = "\ue001"
+# A part of a message that is a picture, and where the part has it.
+PICTURE_PARTS = {"image": "image", "image_url": "image_url", "input_image": "image_url"}
 # What of a message reaches the prompt.
 SPOKEN = ("content", "reasoning_content", "tool_calls")
 # </think> separates reasoning in histories that clients send back in one piece.
@@ -38,7 +42,7 @@ def control_tokens(tokenizer: Tokenizer) -> list[str]:
 
 
 def guard(message: Message, controls: Sequence[str]) -> dict[str, Any]:
-    """A copy of a message in which no control token can be recognised."""
+    """A copy of a message in which none of `controls` can be recognised."""
     spared = ASSISTANT_MAY if message.get("role") == "assistant" else ()
     told = {key: controls for key in SPOKEN}
     told["content"] = [control for control in controls if control not in spared]
@@ -74,11 +78,15 @@ def extend_system(
     return [system, *(messages[1:] if first else messages)]
 
 
-def check(messages: Sequence[Message], *, decoded: bool = False) -> list[Message]:
-    """Messages with string contents; "developer" counts as system, text parts are joined.
+def check(
+    messages: Sequence[Message], *, decoded: bool = False, gap: str | None = None
+) -> list[Message]:
+    """Messages with string contents; "developer" counts as system, parts are joined.
 
-    `decoded`: arguments of tool calls come as data instead of JSON. Escapes in JSON can spell
-    control tokens, so what writes values decodes them here, before they are guarded.
+    `gap` is what separates pictures that open a message from its text, where PICTURE stands for
+    each; None: pictures are refused. `decoded`: arguments of tool calls come as data instead of
+    JSON. Escapes in JSON can spell control tokens, so what writes values decodes them here, before
+    they are guarded.
 
     Raises:
         PromptError: no messages, one of another shape, an unknown role, a picture, or a tool
@@ -113,7 +121,7 @@ def check(messages: Sequence[Message], *, decoded: bool = False) -> list[Message
             if decoded:
                 calls = [_decoded(call, f"Message {number}") for call in message["tool_calls"]]
                 message = {**message, "tool_calls": calls}
-        checked.append({**message, "role": role, "content": _text(message, number)})
+        checked.append({**message, "role": role, "content": _text(message, number, gap)})
     return checked
 
 
@@ -170,23 +178,55 @@ def check_tools(tools: Sequence[Any]) -> list[Mapping[str, Any]]:
     return functions
 
 
-def _text(message: Message, number: int) -> str:
+def pictures(messages: Sequence[Message]) -> list[Any]:
+    """The pictures in checked or unchecked messages, in order: paths, URLs or what else came."""
+    found = []
+    for message in messages:
+        content = message.get("content")
+        for part in content if isinstance(content, (list, tuple)) else ():
+            if isinstance(part, Mapping) and part.get("type") in PICTURE_PARTS:
+                found.append(_picture(part))
+    return found
+
+
+def _picture(part: Mapping[str, Any]) -> Any:
+    value = part.get(PICTURE_PARTS[part["type"]])
+    return value.get("url") if isinstance(value, Mapping) else value
+
+
+def _text(message: Message, number: int, gap: str | None) -> str:
     content = message.get("content")
     if content is None and not message.get("tool_calls"):
         raise PromptError(f"Message {number} has no content.")
     if content is None or isinstance(content, str):
-        return content or ""
+        return (content or "").replace(PICTURE, "")
     if not isinstance(content, (list, tuple)):
         raise PromptError(
             f"Message {number} has content {content!r:.60}; expected a string or a list of parts."
         )
-    parts = []
-    for part in content:
-        kind = part.get("type") if isinstance(part, Mapping) else None
-        if kind != "text" or not isinstance(part.get("text"), str):
+    parts = [_part(part, number, gap is not None) for part in content]
+    text = "".join(parts)
+    rest = text.lstrip(PICTURE)
+    opens = text[: len(text) - len(rest)]
+    return opens + (gap or "") + rest if opens and rest and not rest[0].isspace() else text
+
+
+def _part(part: Any, number: int, sees: bool) -> str:
+    kind = part.get("type") if isinstance(part, Mapping) else None
+    if kind == "text" and isinstance(part.get("text"), str):
+        return part["text"].replace(PICTURE, "")
+    if kind in PICTURE_PARTS and sees:
+        if _picture(part) is None:
             raise PromptError(
-                f"Message {number} has a part of type {kind!r}; this is a text model. "
-                "Send text only, or load a vision model."
+                f"Message {number} has a picture part {part!r:.60}; expected "
+                '{"type": "image", "image": path} or {"type": "image_url", "image_url": ...}.'
             )
-        parts.append(part["text"])
-    return "".join(parts)
+        return PICTURE
+    if sees:
+        raise PromptError(
+            f"Message {number} has a part of type {kind!r}; expected text, image or image_url."
+        )
+    raise PromptError(
+        f"Message {number} has a part of type {kind!r}; this is a text model. "
+        "Send text only, or load a vision model."
+    )

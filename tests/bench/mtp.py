@@ -51,7 +51,7 @@ def run(engine: ds.Engine, count: int, temperature: float) -> None:
     shared: list[float] = []
     problems = [p.question for family in FAMILIES for p in evaluation_problems(family, count)]
     for question in problems:
-        ids = engine._ids(question)
+        ids = engine._prompter.render(question).ids
         plain = None
         for name, drafter in kinds.items():
             written, usage, seconds = answer(engine, ids, drafter, temperature)
