@@ -1,6 +1,6 @@
 """The pages of pictures and PDFs, one after another; a bad page never stops the others."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeGuard
@@ -99,7 +99,7 @@ def pages(
     sources: Sequence[Source],
     password: str | None = None,
     wanted: Callable[[Source, int], bool] = lambda source, number: True,
-) -> Iterator[Page]:
+) -> Generator[Page]:
     """All pages of all sources, rendered when they are asked for.
 
     Pages that are not `wanted`, by source and number, are neither rendered nor given.

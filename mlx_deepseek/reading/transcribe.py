@@ -1,0 +1,127 @@
+"""A vision model as transcriber: one prompt for each picture, decoded in a batch."""
+
+import time
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from PIL.Image import Image
+
+from mlx_deepseek.errors import DeepSeekError, PromptError
+from mlx_deepseek.generate import Request
+from mlx_deepseek.models.vision_lm import VisionLM
+from mlx_deepseek.prompting import Prompter
+from mlx_deepseek.reading.answer import parse
+from mlx_deepseek.reading.batch import Token, decode
+from mlx_deepseek.reading.transcript import Cost, Transcript, vision_tokens
+from mlx_deepseek.sampling import Sampling
+
+
+@dataclass
+class Writing:
+    """A picture whose answer is being written; `size` is the picture's."""
+
+    index: int
+    size: tuple[int, int]
+    cost: Cost
+    detokenizer: Any
+    began_s: float = field(default_factory=time.perf_counter)
+
+    def take(self, token: Token, stops: frozenset[int]) -> None:
+        """Add a token to the text; stop tokens are no part of it."""
+        if token.token not in stops:
+            self.detokenizer.add_token(token.token)
+        count = self.cost.completion_tokens + 1
+        seconds = time.perf_counter() - self.began_s
+        self.cost = replace(self.cost, completion_tokens=count, generation_tps=count / seconds)
+
+
+class ModelTranscriber:
+    """`rows` pictures at a time, with at most `max_tokens` for each answer; greedy by default.
+
+    Use it on the thread that computes.
+    """
+
+    def __init__(
+        self,
+        model: VisionLM,
+        prompter: Prompter,
+        *,
+        context_length: int,
+        max_tokens: int,
+        rows: int,
+        sampling: Sampling,
+    ):
+        self.model = model
+        self.prompter = prompter
+        self.context_length = context_length
+        self.max_tokens = max_tokens
+        self.rows = rows
+        self.sampling = sampling
+        tokenizer: Any = prompter.tokenizer
+        self.stop_ids = frozenset(tokenizer.eos_token_ids)
+
+    def transcribe(
+        self, pictures: Iterable[Image], instruction: str, mode: str | None
+    ) -> Generator[Transcript]:
+        """As the protocol says; a picture that makes no prompt ends with an error.
+
+        Raises:
+            PromptError: the model does not have this mode.
+        """
+        desk: list[Writing] = []
+        failed: deque[Transcript] = deque()
+        for token in decode(
+            self.model, self._requests(pictures, instruction, desk, failed), self.rows
+        ):
+            while failed:
+                yield failed.popleft()
+            writing = desk[token.number]
+            writing.take(token, self.stop_ids)
+            yield self._transcript(writing, token.finish)
+        yield from failed
+
+    def _requests(
+        self,
+        pictures: Iterable[Image],
+        instruction: str,
+        desk: list[Writing],
+        failed: deque[Transcript],
+    ) -> Iterator[Request]:
+        for index, picture in enumerate(pictures):
+            try:
+                request, cost = self._request(picture, instruction)
+            except DeepSeekError as error:
+                failed.append(Transcript(index, finish="error", error=str(error)))
+                continue
+            detokenizer = self.prompter.tokenizer.detokenizer
+            desk.append(Writing(index, picture.size, cost, detokenizer))
+            yield request
+
+    def _request(self, picture: Image, instruction: str) -> tuple[Request, Cost]:
+        rendered = self.prompter.render(instruction, [picture])
+        room = self.context_length - len(rendered.ids)
+        if room < 1:
+            raise PromptError(
+                f"The page takes {len(rendered.ids)} tokens. Expected fewer than the context "
+                f"window of {self.context_length}; choose a mode with fewer."
+            )
+        (sight,) = rendered.sights.values()
+        request = Request(
+            ids=rendered.ids,
+            max_tokens=min(self.max_tokens, room),
+            sampling=self.sampling,
+            stop_ids=self.stop_ids,
+            embed=self.prompter.embed(rendered),
+        )
+        return request, Cost(vision_tokens(sight.plan, picture.size))
+
+    def _transcript(self, writing: Writing, finish: str) -> Transcript:
+        if finish:
+            writing.detokenizer.finalize()
+        text, cost = writing.detokenizer.text, writing.cost
+        if finish:
+            words = "\n".join(block.words for block in parse(text, writing.size))
+            cost = replace(cost, text_tokens=len(self.prompter.encode(words)))
+        return Transcript(writing.index, text, finish, cost)
