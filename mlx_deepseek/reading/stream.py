@@ -1,7 +1,7 @@
 """Documents to read pages, several at once; what cannot be read is reported in its place."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -53,7 +53,7 @@ def read(
     mode: str | None = None,
     password: str | None = None,
     wanted: Callable[[Source, int], bool] = lambda source, number: True,
-) -> Iterator[ReadPage]:
+) -> Generator[ReadPage]:
     """The states of all `wanted` pages of files, bytes or pictures, interleaved.
 
     `prompt` is a name of an instruction, "locate: PHRASE", or any text.

@@ -3,7 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL.Image import Image
@@ -26,15 +26,17 @@ class Writing:
     size: tuple[int, int]
     cost: Cost
     detokenizer: Any
-    began_s: float = field(default_factory=time.perf_counter)
+    first_s: float = 0.0
 
     def take(self, token: Token, stops: frozenset[int]) -> None:
         """Add a token to the text; stop tokens are no part of it."""
         if token.token not in stops:
             self.detokenizer.add_token(token.token)
+        self.first_s = self.first_s or time.perf_counter()
+        written_s = time.perf_counter() - self.first_s
         count = self.cost.completion_tokens + 1
-        seconds = time.perf_counter() - self.began_s
-        self.cost = replace(self.cost, completion_tokens=count, generation_tps=count / seconds)
+        speed = (count - 1) / written_s if count > 1 else 0.0
+        self.cost = replace(self.cost, completion_tokens=count, generation_tps=speed)
 
 
 class ModelTranscriber:
@@ -70,14 +72,13 @@ class ModelTranscriber:
         Raises:
             PromptError: the model does not have this mode.
         """
-        desk: list[Writing] = []
+        desk: dict[int, Writing] = {}
         failed: deque[Transcript] = deque()
-        for token in decode(
-            self.model, self._requests(pictures, instruction, desk, failed), self.rows
-        ):
+        requests = self._requests(pictures, instruction, desk, failed)
+        for token in decode(self.model, requests, self.rows):
             while failed:
                 yield failed.popleft()
-            writing = desk[token.number]
+            writing = desk.pop(token.number) if token.finish else desk[token.number]
             writing.take(token, self.stop_ids)
             yield self._transcript(writing, token.finish)
         yield from failed
@@ -86,17 +87,18 @@ class ModelTranscriber:
         self,
         pictures: Iterable[Image],
         instruction: str,
-        desk: list[Writing],
+        desk: dict[int, Writing],
         failed: deque[Transcript],
     ) -> Iterator[Request]:
+        number = 0  # of the request; pictures that make none have an index, too
         for index, picture in enumerate(pictures):
             try:
                 request, cost = self._request(picture, instruction)
             except DeepSeekError as error:
                 failed.append(Transcript(index, finish="error", error=str(error)))
                 continue
-            detokenizer = self.prompter.tokenizer.detokenizer
-            desk.append(Writing(index, picture.size, cost, detokenizer))
+            desk[number] = Writing(index, picture.size, cost, self.prompter.tokenizer.detokenizer)
+            number += 1
             yield request
 
     def _request(self, picture: Image, instruction: str) -> tuple[Request, Cost]:
