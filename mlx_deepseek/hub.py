@@ -23,7 +23,7 @@ from huggingface_hub.utils.tqdm import tqdm
 from mlx_deepseek import catalog
 from mlx_deepseek.checkpoint import read_json
 from mlx_deepseek.errors import CheckpointError, ConfigError
-from mlx_deepseek.models import ARCHITECTURES
+from mlx_deepseek.models import known
 from mlx_deepseek.progress import Progress
 
 WANTED = (
@@ -124,10 +124,10 @@ def cached_models() -> list[str]:
 def loadable(folder: Path) -> bool:
     """Whether a folder has weights and the config of a known architecture."""
     try:
-        name = read_json(folder / "config.json").get("model_type")
+        config = read_json(folder / "config.json")
     except ConfigError:
         return False
-    return name in ARCHITECTURES and any(folder.glob("*.safetensors"))
+    return known(config) and any(folder.glob("*.safetensors"))
 
 
 def wanted(name: str) -> bool:

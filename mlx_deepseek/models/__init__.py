@@ -20,8 +20,8 @@ ARCHITECTURES: Mapping[str, Builder] = {
     "qwen3": dense.build,
 }
 
-# Released names of vision encoders, of models whose model_type does not tell them apart.
-ENCODERS: Mapping[str, str] = {"deeplip_b_l": "deepseek_ocr"}
+# What tells releases apart that share a model_type: the name of their vision encoder.
+ENCODERS: Mapping[str, str] = {"deeplip_b_l": "deepseek_ocr", "deepencoderv2": "deepseek_ocr2"}
 # What releases call models that this package has under their own names.
 ALIASES: Mapping[str, str] = {"deepseek_vl_v2": "deepseek_vl2", "multi_modality": "deepseek_vl"}
 
@@ -35,16 +35,28 @@ def architecture(config: Json) -> str:
     Raises:
         ConfigError: this version does not have it.
     """
-    name = str(config.get("model_type"))
-    vision = config.get("vision_config")
-    encoder = vision.get("model_name") if isinstance(vision, Mapping) else None
-    name = ENCODERS.get(str(encoder), ALIASES.get(name, name))
+    name = describe(config)
     if name not in ARCHITECTURES:
         raise ConfigError(
             f"config.json has model_type {config.get('model_type')!r}; this version knows "
             f"{', '.join(ARCHITECTURES)}. Update mlx-deepseek, or choose another checkpoint."
         )
     return name
+
+
+def known(config: Json) -> bool:
+    """Whether this version has the architecture that a config describes."""
+    return describe(config) in ARCHITECTURES
+
+
+def describe(config: Json) -> str:
+    """What a config describes, known or not: its model_type, where that says enough."""
+    name = str(config.get("model_type"))
+    if "gen_vision_config" in config:
+        return "janus"  # draws, too
+    vision = config.get("vision_config")
+    encoder = str(vision.get("model_name")) if isinstance(vision, Mapping) else ""
+    return ENCODERS.get(encoder, ALIASES.get(name, name))
 
 
 def build(config: Json, layout: str | None = None) -> nn.Module:

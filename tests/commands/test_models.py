@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from mlx_deepseek import hub, memory
+from mlx_deepseek import catalog, hub, memory
 from mlx_deepseek.commands import models
-from mlx_deepseek.models import ARCHITECTURES
+from mlx_deepseek.models import ARCHITECTURES, describe
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +30,8 @@ def test_only_what_runs_is_listed_unless_all_is_asked_for(capsys):
     runs = json.loads(capsys.readouterr().out)
     assert call("--json", "--all") == 0
     everything = json.loads(capsys.readouterr().out)
-    assert {entry["model_type"] for entry in runs} == set(ARCHITECTURES)
+    described = {describe(catalog.find(entry["repo"]).config) for entry in runs}
+    assert described == set(ARCHITECTURES)
     assert [entry for entry in everything if entry["supported"]] == runs
     assert len(everything) > len(runs)
 
