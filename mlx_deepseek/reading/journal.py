@@ -61,9 +61,16 @@ def folder_for(root: Path, job: Job) -> Path:
         if not folder.exists():
             put_json(folder / JOB, asdict(job))
             return folder
-        if read_json(folder / JOB) == asdict(job):
+        if _key(read_json(folder / JOB)) == _key(asdict(job)):
             return folder
         number += 1
+
+
+def _key(job: Any) -> Any:
+    """What two runs of a job have in common, wherever the source was found."""
+    if not isinstance(job, dict):
+        return None
+    return job | {"source": Path(str(job.get("source"))).name}
 
 
 def put(path: Path, write: Callable[[BinaryIO], Any]) -> None:

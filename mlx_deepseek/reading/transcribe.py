@@ -17,6 +17,9 @@ from mlx_deepseek.reading.batch import Token, decode
 from mlx_deepseek.reading.transcript import Cost, Transcript, vision_tokens
 from mlx_deepseek.sampling import Sampling
 
+# The authors' limit for a page.
+MAX_TOKENS = 8192
+
 
 @dataclass
 class Writing:
@@ -40,28 +43,38 @@ class Writing:
 
 
 class ModelTranscriber:
-    """`rows` pictures at a time, with at most `max_tokens` for each answer; greedy by default.
+    """`rows` pictures at a time, with at most `max_tokens` for each answer.
 
     Use it on the thread that computes.
     """
 
     def __init__(
         self,
-        model: VisionLM,
+        model: Any,
         prompter: Prompter,
-        *,
         context_length: int,
-        max_tokens: int,
+        *,
         rows: int,
-        sampling: Sampling,
+        max_tokens: int | None = None,
     ):
+        """Check what there is to work with.
+
+        Raises:
+            PromptError: the model reads no pictures, or `rows` or `max_tokens` is below 1.
+        """
+        if not isinstance(model, VisionLM):
+            raise PromptError(
+                f"{prompter.name} reads no pictures. Load a vision model (`mlx-deepseek models`)."
+            )
+        for name, value in (("batch", rows), ("max_tokens", max_tokens)):
+            if value is not None and value < 1:
+                raise PromptError(f"{name} is {value}. Expected at least 1.")
         self.model = model
         self.prompter = prompter
         self.context_length = context_length
-        self.max_tokens = max_tokens
         self.rows = rows
-        self.sampling = sampling
-        tokenizer: Any = prompter.tokenizer
+        self.max_tokens = max_tokens or MAX_TOKENS
+        tokenizer: Any = prompter.tokenizer  # forwards to transformers' by name
         self.stop_ids = frozenset(tokenizer.eos_token_ids)
 
     def transcribe(
@@ -113,7 +126,7 @@ class ModelTranscriber:
         request = Request(
             ids=rendered.ids,
             max_tokens=min(self.max_tokens, room),
-            sampling=self.sampling,
+            sampling=Sampling(temperature=0.0),
             stop_ids=self.stop_ids,
             embed=self.prompter.embed(rendered),
         )
