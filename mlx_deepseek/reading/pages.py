@@ -1,6 +1,6 @@
 """The pages of pictures and PDFs, one after another; a bad page never stops the others."""
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeGuard
@@ -13,6 +13,8 @@ from mlx_deepseek.vision.pictures import Source, count_frames, describe, open_pi
 
 # How many bytes of a file may come before the "%PDF-" of a PDF.
 PDF_HEADER_BYTES = 1024
+# A damaged PDF can claim millions of pages that are not there.
+MAX_BAD_IN_A_ROW = 100
 
 
 class Document(Protocol):
@@ -111,11 +113,25 @@ def pages(
             yield Page(source, 0, 0, error=str(error))
             continue
         try:
-            for number in range(1, document.count + 1):
-                if wanted(source, number):
-                    yield _page(source, document, number)
+            yield from _rendered(source, document, wanted)
         finally:
             document.close()
+
+
+def _rendered(
+    source: Source, document: Document, wanted: Callable[[Source, int], bool]
+) -> Iterator[Page]:
+    bad = 0  # in a row
+    for number in range(1, document.count + 1):
+        if not wanted(source, number):
+            continue
+        if bad == MAX_BAD_IN_A_ROW:
+            rest = f"pages {number} to {document.count} are left out, as {bad} before them failed"
+            yield Page(source, number, document.count, error=f"{describe(source)}: {rest}.")
+            return
+        page = _page(source, document, number)
+        bad = bad + 1 if page.error else 0
+        yield page
 
 
 def _page(source: Source, document: Document, number: int) -> Page:

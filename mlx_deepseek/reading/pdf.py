@@ -16,7 +16,7 @@ from mlx_deepseek.errors import ImageError
 
 RENDERER = Path(__file__).with_name("pdf_renderer.py")
 TIMEOUT_S = 60.0
-MEMORY_BYTES = 4 << 30
+MEMORY_BYTES = 2 << 30
 # So many pages may end the renderer; then the others are not tried any more.
 MAX_ENDS = 3
 # pdfium's numbers of errors.
