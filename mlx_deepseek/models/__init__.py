@@ -6,7 +6,16 @@ import mlx.nn as nn
 
 from mlx_deepseek.config import Json
 from mlx_deepseek.errors import ConfigError
-from mlx_deepseek.models import deepseek, deepseek_v2, deepseek_v3, deepseek_v32, dense
+from mlx_deepseek.models import (
+    deepseek,
+    deepseek_ocr,
+    deepseek_v2,
+    deepseek_v3,
+    deepseek_v32,
+    deepseek_vl,
+    deepseek_vl2,
+    dense,
+)
 
 Builder = Callable[[Json, str | None], nn.Module]
 
@@ -15,6 +24,9 @@ ARCHITECTURES: Mapping[str, Builder] = {
     "deepseek_v2": deepseek_v2.build,
     "deepseek_v3": deepseek_v3.build,
     "deepseek_v32": deepseek_v32.build,
+    "deepseek_vl": deepseek_vl.build,
+    "deepseek_vl2": deepseek_vl2.build,
+    "deepseek_ocr": deepseek_ocr.build,
     "llama": dense.build,
     "qwen2": dense.build,
     "qwen3": dense.build,
