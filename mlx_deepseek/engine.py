@@ -164,18 +164,29 @@ class Engine:
         return self._whole(self.model.mtp_logits, self._prompter.render(prompt))
 
     def read(
-        self, *sources: Picture, batch: int = 4, max_tokens: int | None = None, **options: Any
+        self,
+        *sources: Picture,
+        mode: str | None = None,
+        batch: int = 4,
+        max_tokens: int | None = None,
+        **options: Any,
     ) -> Generator[ReadPage]:
         """The pages of PDFs and pictures as they are read, `batch` at a time.
 
-        `options` as in `reading.read`: `prompt`, `mode`, `password`, `wanted`. Pages that cannot be
-        read come with an error; the others follow.
+        `mode` names how pages are cut; `options` as in `reading.read`: `prompt`, `password`,
+        `wanted`. Pages that cannot be read come with an error; the others follow.
 
         Raises:
-            PromptError: the model reads no pictures, or does not have this mode or prompt.
+            PromptError: the model reads no pictures, or the prompt is empty.
+            ImageError: the model does not have this mode.
         """
         transcriber = ModelTranscriber(
-            self.model, self._prompter, self.context_length, rows=batch, max_tokens=max_tokens
+            self.model,
+            self._prompter,
+            self.context_length,
+            rows=batch,
+            mode=mode,
+            max_tokens=max_tokens,
         )
         evaluate(self.model)
         return self._worker.iterate(read(transcriber, sources, **options))

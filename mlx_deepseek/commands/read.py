@@ -60,9 +60,9 @@ def run(args: argparse.Namespace) -> int:
     prompt = instruction(args.prompt)
     with progress_bar() as progress:
         engine = load(args.model, recipe=args.recipe, revision=args.revision, progress=progress)
-    folders = folders_for(args, engine, prompt)
+    # What the model refuses leaves no folders behind.
     pages = engine.read(
-        *folders,
+        *dict.fromkeys(args.files),
         batch=args.batch,
         max_tokens=args.max_tokens,
         prompt=prompt,
@@ -70,6 +70,7 @@ def run(args: argparse.Namespace) -> int:
         password=args.password,
         wanted=lambda source, number: not folders[str(source)].is_done(number),
     )
+    folders = folders_for(args, engine, prompt)
     return report(write(pages, folders), as_json=args.json)
 
 

@@ -50,7 +50,6 @@ def read(
     sources: Sequence[Source],
     prompt: str = "markdown",
     *,
-    mode: str | None = None,
     password: str | None = None,
     wanted: Callable[[Source, int], bool] = lambda source, number: True,
 ) -> Generator[ReadPage]:
@@ -59,13 +58,13 @@ def read(
     `prompt` is a name of an instruction, "locate: PHRASE", or any text.
 
     Raises:
-        PromptError: no prompt, or a mode that the model does not have.
+        PromptError: there is no prompt.
     """
     text = instruction(prompt)
     bad: deque[ReadPage] = deque()
     good: dict[int, Page] = {}
     with closing(pages(sources, password, wanted)) as found:
-        for transcript in transcriber.transcribe(_pictures(found, good, bad), text, mode):
+        for transcript in transcriber.transcribe(_pictures(found, good, bad), text):
             while bad:
                 yield bad.popleft()
             page = good.pop(transcript.index) if transcript.finish else good[transcript.index]

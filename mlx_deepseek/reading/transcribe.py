@@ -55,12 +55,14 @@ class ModelTranscriber:
         context_length: int,
         *,
         rows: int,
+        mode: str | None = None,
         max_tokens: int | None = None,
     ):
-        """Check what there is to work with.
+        """`mode` names how pictures are cut; None is the model's own way.
 
         Raises:
             PromptError: the model reads no pictures, or `rows` or `max_tokens` is below 1.
+            ImageError: the model does not have this mode.
         """
         if not isinstance(model, VisionLM):
             raise PromptError(
@@ -70,21 +72,15 @@ class ModelTranscriber:
             if value is not None and value < 1:
                 raise PromptError(f"{name} is {value}. Expected at least 1.")
         self.model = model
-        self.prompter = prompter
+        self.prompter = prompter if mode is None else prompter.at(mode)
         self.context_length = context_length
         self.rows = rows
         self.max_tokens = max_tokens or MAX_TOKENS
         tokenizer: Any = prompter.tokenizer  # forwards to transformers' by name
         self.stop_ids = frozenset(tokenizer.eos_token_ids)
 
-    def transcribe(
-        self, pictures: Iterable[Image], instruction: str, mode: str | None
-    ) -> Generator[Transcript]:
-        """As the protocol says; a picture that makes no prompt ends with an error.
-
-        Raises:
-            PromptError: the model does not have this mode.
-        """
+    def transcribe(self, pictures: Iterable[Image], instruction: str) -> Generator[Transcript]:
+        """As the protocol says; a picture that makes no prompt ends with an error."""
         desk: dict[int, Writing] = {}
         failed: deque[Transcript] = deque()
         requests = self._requests(pictures, instruction, desk, failed)

@@ -6,10 +6,8 @@ from typing import Protocol
 
 from PIL.Image import Image
 
+from mlx_deepseek.models.deepseek_ocr import STRETCHED_PX
 from mlx_deepseek.vision.plan import TilePlan
-
-# Views up to this side are stretched to a square; larger ones are padded (arXiv:2510.18234 §3.2.2).
-STRETCHED_PX = 640
 
 
 @dataclass(frozen=True)
@@ -48,18 +46,15 @@ class Transcript:
 class Transcriber(Protocol):
     """A model that reads pictures; several of them may be on its desk at once."""
 
-    def transcribe(
-        self, pictures: Iterable[Image], instruction: str, mode: str | None
-    ) -> Iterator[Transcript]:
+    def transcribe(self, pictures: Iterable[Image], instruction: str) -> Iterator[Transcript]:
         """The states of all pictures, interleaved; a picture's last one has a `finish`.
 
-        A picture is taken when the model is ready for it. `mode` names how pictures are cut; None
-        is the model's own way.
+        A picture is taken when the model is ready for it.
         """
         ...
 
 
 def vision_tokens(plan: TilePlan, size: tuple[int, int]) -> int:
-    """Features that show a picture of `size`; newlines, separator and padding do not."""
+    """Features that show a picture of `size`; newlines, separator and padding do not (§3.2.2)."""
     filled = 1.0 if plan.view_px <= STRETCHED_PX else min(size) / max(size)
     return int(plan.view_side**2 * filled) + plan.tiles * plan.tile_side**2

@@ -21,7 +21,7 @@ class ScriptedEngine:
     def __init__(self):
         self.model = Scripted()
 
-    def read(self, *sources, batch, max_tokens, **options):
+    def read(self, *sources, mode, batch, max_tokens, **options):
         return read(self.model, sources, **options)
 
 
@@ -46,7 +46,7 @@ def test_documents(call, tmp_path, capsys):
     Image.new("RGB", (40, 30)).save(tmp_path / "b.png")
     status, model = call("a.pdf", "b.png", "a.pdf", "--mode", "base", "--prompt", "ocr")
     assert status == 0
-    assert model.asked == ("<|grounding|>OCR this image.", "base")
+    assert model.asked == "<|grounding|>OCR this image."
     assert len(model.seen) == 3  # the file that is named twice is read once
     out = capsys.readouterr().out.splitlines()
     assert out == [

@@ -22,13 +22,11 @@ class Scripted:
     def __init__(self, answer: Callable[[int], str] = lambda index: ANSWER.format(index=index)):
         self.answer = answer
         self.seen: list[tuple[int, int]] = []
-        self.asked: tuple[str, str | None] = ("", None)
+        self.asked = ""
 
-    def transcribe(
-        self, pictures: Iterable[Image], instruction: str, mode: str | None
-    ) -> Iterator[Transcript]:
+    def transcribe(self, pictures: Iterable[Image], instruction: str) -> Iterator[Transcript]:
         """The states of two pictures at a time."""
-        self.asked = instruction, mode
+        self.asked = instruction
         waiting = enumerate(pictures)
         while pair := list(islice(waiting, 2)):
             self.seen += [picture.size for _, picture in pair]

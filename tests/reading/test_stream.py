@@ -52,8 +52,8 @@ def test_closing_ends_everything():
 
 def test_instructions():
     model = Scripted()
-    list(read(model, [text_pdf("a")], "free", mode="base"))
-    assert model.asked == ("Free OCR.", "base")
+    list(read(model, [text_pdf("a")], "free"))
+    assert model.asked == "Free OCR."
     assert instruction("markdown") == "<|grounding|>Convert the document to markdown."
     assert instruction("locate: the cat") == "Locate <|ref|>the cat<|/ref|> in the image."
     assert instruction("What is it?") == "What is it?"

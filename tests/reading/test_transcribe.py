@@ -112,6 +112,8 @@ def test_refusals():
         engine_of().read("a.png", batch=0)
     with pytest.raises(PromptError, match="empty"):
         next(engine_of().read("a.png", prompt=""))
+    with pytest.raises(PromptError, match="one way only"):
+        engine_of().read("a.png", mode="base")
     blind = engine_of(model=models.build({**engine_of().config}))
     with pytest.raises(PromptError, match="reads no pictures"):
         blind.read("a.png")
