@@ -4,7 +4,7 @@ A prompt is read alone; then its row joins the others, padded on the left. So a 
 those that it would get alone, and no row waits for another to end.
 """
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,12 +50,15 @@ class Row:
         return Token(self.number, token, finish)
 
 
-def decode(model: Any, requests: Iterator[Request], rows: int) -> Generator[Token]:
+def decode(
+    model: Any, requests: Iterator[Request], rows: int, processors: Sequence[Processor] = ()
+) -> Generator[Token]:
     """The tokens of all requests, at most `rows` at a time; stop tokens come, too.
 
-    A request is taken when there is room for it. Call it on one thread from beginning to end.
+    A request is taken when there is room for it. `processors` change the logits [1, vocab] of each
+    row, after its own. Call it on one thread from beginning to end.
     """
-    batch = Batch(model)
+    batch = Batch(model, processors)
     numbered = enumerate(requests)
     with wired_limit(model, [mx.default_stream(mx.default_device())]):
         while True:
@@ -69,14 +72,15 @@ def decode(model: Any, requests: Iterator[Request], rows: int) -> Generator[Toke
 class Batch:
     """Rows with their caches; all of them get a token at a time."""
 
-    def __init__(self, model: Any):
+    def __init__(self, model: Any, processors: Sequence[Processor] = ()):
         self.model = model
+        self.processors = processors
         self.rows: list[Row] = []
         self._caches: list[Any] = []
 
     def add(self, number: int, request: Request) -> Token:
         """Read a prompt and write its first token."""
-        processors = request.prompt_processors()
+        processors = [*request.prompt_processors(), *self.processors]
         row = Row(number, request, request.sampling.sampler(), processors)
         caches, logits = prefill(self.model, request)
         chosen: Any = row.choose(logits).item()

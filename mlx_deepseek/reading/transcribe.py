@@ -12,6 +12,7 @@ from mlx_deepseek.errors import DeepSeekError, PromptError
 from mlx_deepseek.generate import Request
 from mlx_deepseek.models.vision_lm import VisionLM
 from mlx_deepseek.prompting import Prompter
+from mlx_deepseek.reading import no_repeat
 from mlx_deepseek.reading.answer import parse
 from mlx_deepseek.reading.batch import Token, decode
 from mlx_deepseek.reading.transcript import Cost, Transcript, vision_tokens
@@ -78,13 +79,14 @@ class ModelTranscriber:
         self.max_tokens = max_tokens or MAX_TOKENS
         tokenizer: Any = prompter.tokenizer  # forwards to transformers' by name
         self.stop_ids = frozenset(tokenizer.eos_token_ids)
+        self.processors = [no_repeat.for_vocabulary(tokenizer.get_vocab())]
 
     def transcribe(self, pictures: Iterable[Image], instruction: str) -> Generator[Transcript]:
         """As the protocol says; a picture that makes no prompt ends with an error."""
         desk: dict[int, Writing] = {}
         failed: deque[Transcript] = deque()
         requests = self._requests(pictures, instruction, desk, failed)
-        for token in decode(self.model, requests, self.rows):
+        for token in decode(self.model, requests, self.rows, self.processors):
             while failed:
                 yield failed.popleft()
             writing = desk.pop(token.number) if token.finish else desk[token.number]

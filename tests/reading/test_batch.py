@@ -7,6 +7,7 @@ from mlx_deepseek import models
 from mlx_deepseek.cache import KeptCache
 from mlx_deepseek.generate import Request, tokens
 from mlx_deepseek.reading.batch import Batch, decode, prefill
+from mlx_deepseek.reading.no_repeat import NoRepeat
 from mlx_deepseek.sampling import Sampling
 
 TEXT = {"model_type": "llama", "hidden_size": 32, "num_hidden_layers": 2, "vocab_size": 64}
@@ -74,6 +75,20 @@ def test_logits_are_those_of_the_row_alone(model):
         caches, _ = prefill(model, request)
         single = model(mx.array([[first[row]]]), cache=caches)[0, -1]
         assert mx.abs(both[row] - single).max().item() <= 1e-4 * mx.std(single).item()
+
+
+def test_processors_for_all_rows(model):
+    rule = NoRepeat(size=2, window=40)
+
+    def repeats(rows):
+        pairs = [list(zip(row, row[1:], strict=False)) for row in rows]
+        return sum(len(found) - len(set(found)) for found in pairs)
+
+    wanted = requests(model, [5, 17, 9], max_tokens=40)
+    written = {i: [] for i in range(3)}
+    for token in decode(model, iter(wanted), 2, [rule]):
+        written[token.number].append(token.token)
+    assert repeats(written.values()) == 0 < repeats(together(model, wanted, 2))
 
 
 def test_reasons(model):
