@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from mlx_deepseek.engine import load
     from mlx_deepseek.reading.instructions import instruction
 
+    warnings.filterwarnings("ignore", module="PIL")  # of what it repairs
     prompt = instruction(args.prompt)
     with progress_bar() as progress:
         engine = load(args.model, recipe=args.recipe, revision=args.revision, progress=progress)
