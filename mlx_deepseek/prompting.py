@@ -1,6 +1,7 @@
 """What users hand over, text, conversations, tokens and pictures, as one row of numbers."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -39,6 +40,20 @@ class Prompter:
         self.folder = loaded.folder
         self._tokenizer = loaded.tokenizer
         self.eyes = Eyes(loaded.model) if isinstance(loaded.model, VisionLM) else None
+
+    def at(self, mode: str) -> "Prompter":
+        """The same with pictures cut in another of the model's modes.
+
+        Raises:
+            PromptError: the model has no modes, or reads no pictures.
+            ImageError: it has none of that name.
+        """
+        reader: Any = self.eyes.model.reader if self.eyes is not None else None
+        if self.eyes is None or not hasattr(reader, "at"):
+            raise PromptError(f"{self.name} cuts pictures in one way only. Leave the mode out.")
+        other = copy(self)
+        other.eyes = Eyes(self.eyes.model, reader=reader.at(mode))
+        return other
 
     @property
     def tokenizer(self) -> TokenizerWrapper:
