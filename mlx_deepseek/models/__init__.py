@@ -64,7 +64,7 @@ def known(config: Json) -> bool:
 def describe(config: Json) -> str:
     """What a config describes, known or not: its model_type, where that says enough."""
     name = str(config.get("model_type"))
-    if "gen_vision_config" in config:
+    if "gen_vision_config" in config or "vision_gen_enc_config" in config:
         return "janus"  # draws, too
     vision = config.get("vision_config")
     encoder = str(vision.get("model_name")) if isinstance(vision, Mapping) else ""
