@@ -43,7 +43,8 @@ class Plan:
     adam_rate: float = 2e-3
     warmup_steps: int = 100
     weight_decay: float = 0.01
-    easy_until: float = 0.35  # part of the run in which examples get harder
+    hard_from: float = 0.3  # parts of the run in which examples get harder at the latest
+    hard_until: float = 0.6
     save_every_s: float = 120.0
     report_every: int = 25
     seed: int = 0
@@ -69,7 +70,8 @@ class Trainer:
         self.optimizer.init(self.model.trainable_parameters())
         self.step = 0
         self.elapsed_s = 0.0
-        self.right = dict.fromkeys(KINDS, 0.0)  # running, of answers right token by token
+        self.hard = 0.0
+        self.right: dict[str, float] = dict.fromkeys(KINDS, 0.0)  # running, of answers right token by token
         self._compiled = self._compile()
 
     @property
@@ -84,7 +86,9 @@ class Trainer:
 
     def wanted(self) -> tuple[float, dict[str, float]]:
         """How easy the next examples are, and each kind's share."""
-        hard = min(1.0, self.progress / self.plan.easy_until)
+        read = (self.right["word"] - 0.2) / 0.6  # as soon as words are read, and by then anyway
+        due = (self.progress - self.plan.hard_from) / (self.plan.hard_until - self.plan.hard_from)
+        self.hard = hard = max(self.hard, min(1.0, max(read, due, 0.0)))
         shares = {kind: (1 - hard) * BEGINNING[kind] + hard * LATER[kind] for kind in KINDS}
         return 1 - hard, shares
 
@@ -142,6 +146,7 @@ class Trainer:
         mx.save_safetensors(str(folder / "training.part.safetensors"), state)
         (folder / "training.part.safetensors").replace(folder / "training.safetensors")
         progress = {"step": self.step, "elapsed_s": self.elapsed_s, "right": self.right}
+        progress["hard"] = self.hard
         (folder / "training.json").write_text(json.dumps(progress, indent=2) + "\n")
 
     def resume(self, folder: Path) -> None:
@@ -155,6 +160,7 @@ class Trainer:
         progress = json.loads((folder / "training.json").read_text())
         self.step, self.elapsed_s = progress["step"], progress["elapsed_s"]
         self.right.update(progress["right"])
+        self.hard = progress["hard"]
         self._compiled = self._compile()
 
     def _compile(self) -> Callable:
