@@ -56,13 +56,13 @@ def example(rng: Random, kind: str, *, held_out: bool = False, easy: float = 0.0
     if draw is not None:
         return draw(rng, style, held_out)
     if kind == "word":
-        lines = [writing.text(rng, 8, held_out=held_out)]
+        lines = [writing.text(rng, 1 + round(8 * (1 - easy)), held_out=held_out)]
     elif kind == "line":
         lines = [writing.text(rng, round(8 + 8 * (1 - easy)), held_out=held_out)]
     else:
         count = rng.randint(2, 2 + round(2 * (1 - easy)))
         lines = [writing.text(rng, 12, held_out=held_out) for _ in range(count)]
-    picture, box = page(rng, style, lines, 1 - 0.8 * easy)
+    picture, box = page(rng, style, lines, 1 - 0.9 * easy)
     words = "\n".join(lines)
     if kind != "word" and rng.random() < 0.25:
         answer = f"<|ref|>text<|/ref|><|det|>[[{box}]]<|/det|>\n{words}"
@@ -163,7 +163,7 @@ def largest(rng: Random, style: Style, lines: Sequence[str]) -> int:
     """A font size in pixels at which the lines fit the page, at most the largest such."""
     widest = max(load(style.font, 100).getlength(line) for line in lines)
     room = min((VIEW_PX - 6) / widest * 100, (VIEW_PX - 6) / (len(lines) * 1.5))
-    most = max(10, min(int(room), 44))
+    most = max(10, min(int(room), 36))
     return rng.randint(max(10, min(14, most), int(0.6 * most)), most)
 
 
