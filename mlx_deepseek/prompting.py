@@ -12,7 +12,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_deepseek.errors import CheckpointError, PromptError
 from mlx_deepseek.loading import Loaded
 from mlx_deepseek.models.vision_lm import VisionLM
-from mlx_deepseek.prompts.messages import pictures
+from mlx_deepseek.prompts.messages import pictures, with_pictures
 from mlx_deepseek.seeing import Eyes, Sights
 from mlx_deepseek.vision.pictures import open_picture
 
@@ -100,6 +100,7 @@ class Prompter:
             ids: Any = prompt
             return self._placed(list(ids), images)
         messages: Any = shown(prompt, images) if images else prompt
+        messages = self.format.relevant(messages) if messages else messages
         tokenizer: Any = self.tokenizer
         ids = self.format.render_ids(tokenizer, messages, **options)
         return self._placed(ids, pictures(messages))
@@ -137,7 +138,5 @@ def shown(messages: Any, images: Sequence[Picture]) -> list[dict[str, Any]]:
     if not messages:
         raise PromptError("Expected a message for the pictures; got none.")
     *before, last = messages
-    content = last.get("content") or []
-    text = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
     parts = [{"type": "image", "image": image} for image in images]
-    return [*before, {**last, "content": [*parts, *text]}]
+    return [*before, with_pictures(last, parts)]

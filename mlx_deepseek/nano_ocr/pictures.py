@@ -56,13 +56,13 @@ def example(rng: Random, kind: str, *, held_out: bool = False, easy: float = 0.0
     if draw is not None:
         return draw(rng, style, held_out)
     if kind == "word":
-        lines = [writing.text(rng, 8, held_out=held_out)]
+        lines = [writing.text(rng, 1 + round(8 * (1 - easy)), held_out=held_out)]
     elif kind == "line":
         lines = [writing.text(rng, round(8 + 8 * (1 - easy)), held_out=held_out)]
     else:
         count = rng.randint(2, 2 + round(2 * (1 - easy)))
         lines = [writing.text(rng, 12, held_out=held_out) for _ in range(count)]
-    picture, box = page(rng, style, lines)
+    picture, box = page(rng, style, lines, 1 - 0.9 * easy)
     words = "\n".join(lines)
     if kind != "word" and rng.random() < 0.25:
         answer = f"<|ref|>text<|/ref|><|det|>[[{box}]]<|/det|>\n{words}"
@@ -70,21 +70,26 @@ def example(rng: Random, kind: str, *, held_out: bool = False, easy: float = 0.0
     return Example(kind, picture, FREE, words)
 
 
-def page(rng: Random, style: Style, lines: Sequence[str]) -> tuple[Image.Image, str]:
-    """Lines one under the other, somewhere on a square page, and their box."""
+def page(rng: Random, style: Style, lines: Sequence[str], spread: float) -> tuple[Image.Image, str]:
+    """Lines one under the other on a square page, in its middle to anywhere; and their box."""
     size = largest(rng, style, lines)
     face = load(style.font, size)
     step = round(size * rng.uniform(1.15, 1.5))
     width = max(face.getlength(line) for line in lines)
     height = step * (len(lines) - 1) + size * 1.25
-    left = rng.uniform(2, max(2, VIEW_PX - width - 2))
-    top = rng.uniform(2, max(2, VIEW_PX - height - 2))
+    left, top = somewhere(rng, width, spread), somewhere(rng, height, spread)
     sheet = Image.new("RGB", (VIEW_PX, VIEW_PX), style.paper)
     pen = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
         pen.text((left, top + step * number), line, style.ink, font=face)
     drawn = union([pen.textbbox((left, top + step * n), t, font=face) for n, t in enumerate(lines)])
     return finish(rng, style, sheet), box_text(drawn)
+
+
+def somewhere(rng: Random, length: float, spread: float) -> float:
+    """Where something begins on the page; `spread` 0: in the middle, 1: anywhere."""
+    room = max(0.0, VIEW_PX - length - 4)
+    return 2 + room * (0.5 + spread * rng.uniform(-0.5, 0.5))
 
 
 def table(rng: Random, style: Style, held_out: bool) -> Example:
@@ -158,7 +163,7 @@ def largest(rng: Random, style: Style, lines: Sequence[str]) -> int:
     """A font size in pixels at which the lines fit the page, at most the largest such."""
     widest = max(load(style.font, 100).getlength(line) for line in lines)
     room = min((VIEW_PX - 6) / widest * 100, (VIEW_PX - 6) / (len(lines) * 1.5))
-    most = max(10, min(int(room), 44))
+    most = max(10, min(int(room), 36))
     return rng.randint(max(10, min(14, most), int(0.6 * most)), most)
 
 

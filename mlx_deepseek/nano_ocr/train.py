@@ -26,10 +26,16 @@ from mlx_deepseek.nano_ocr.tokenizer import build_tokenizer
 from mlx_deepseek.vision.layout import rows
 
 Report = Callable[[str], None]
-# Tensors that AdamW trains: tables, the router, convolutions, and everything that is no matrix.
-ADAM_NAMES = ("embed_tokens", "lm_head", "gate.weight", "rel_pos", "position_embedding")
-# How often each kind comes at first, and later.
-BEGINNING = {"word": 8.0, "line": 1.0, "lines": 0.1, "table": 0.1, "locate": 0.3}
+# Tensors that AdamW trains: tables, the router, and everything that is no matrix.
+ADAM_NAMES = (
+    "embed_tokens",
+    "lm_head",
+    "gate.weight",
+    "rel_pos",
+    "pos_embed",
+    "position_embedding",
+)
+# How often each kind comes in the end.
 LATER = {"word": 1.0, "line": 2.5, "lines": 2.5, "table": 1.2, "locate": 0.8}
 
 
@@ -39,14 +45,30 @@ class Plan:
 
     minutes: float = 60.0
     batch: int = 32
-    muon_rate: float = 4e-3
-    adam_rate: float = 2e-3
+    muon_rate: float = 3e-3
+    adam_rate: float = 7e-4
     warmup_steps: int = 100
     weight_decay: float = 0.01
-    easy_until: float = 0.35  # part of the run in which examples get harder
+    enough: float = 0.6  # words right before examples get harder,
+    harder: float = 1 / 500  # and by how much in a step
+    hard_from: float = 0.3  # parts of the run in which they get harder at the latest
+    hard_until: float = 0.7
     save_every_s: float = 120.0
     report_every: int = 25
     seed: int = 0
+
+
+class MatrixMuon(Muon):
+    """Muon that takes convolutions as matrices of their output channels."""
+
+    def apply_single(self, gradient: mx.array, parameter: mx.array, state: dict) -> mx.array:
+        """The parameter after one step."""
+        if parameter.ndim < 4:
+            return super().apply_single(gradient, parameter, state)
+        shape, state["v"] = parameter.shape, state["v"].flatten(1)
+        after = super().apply_single(gradient.flatten(1), parameter.flatten(1), state)
+        state["v"] = state["v"].reshape(shape)
+        return after.reshape(shape)
 
 
 class Trainer:
@@ -61,7 +83,7 @@ class Trainer:
         initialise(self.model, 0.02)
         self.optimizer = optim.MultiOptimizer(
             [
-                Muon(plan.muon_rate, weight_decay=plan.weight_decay),
+                MatrixMuon(plan.muon_rate, weight_decay=plan.weight_decay),
                 optim.AdamW(plan.adam_rate, betas=[0.9, 0.98], weight_decay=plan.weight_decay),
             ],
             [is_for_muon],
@@ -69,7 +91,9 @@ class Trainer:
         self.optimizer.init(self.model.trainable_parameters())
         self.step = 0
         self.elapsed_s = 0.0
-        self.right = dict.fromkeys(KINDS, 0.0)  # running, of answers right token by token
+        self.hard = 0.0
+        # Running, of answers that are right token by token.
+        self.right: dict[str, float] = dict.fromkeys(KINDS, 0.0)
         self._compiled = self._compile()
 
     @property
@@ -84,9 +108,17 @@ class Trainer:
 
     def wanted(self) -> tuple[float, dict[str, float]]:
         """How easy the next examples are, and each kind's share."""
-        hard = min(1.0, self.progress / self.plan.easy_until)
-        shares = {kind: (1 - hard) * BEGINNING[kind] + hard * LATER[kind] for kind in KINDS}
-        return 1 - hard, shares
+        later = max(0.0, (self.hard - 0.4) / 0.6)  # until then only words
+        shares = {kind: later * LATER[kind] for kind in KINDS}
+        shares["word"] += 1 - later
+        return 1 - self.hard, shares
+
+    def harden(self) -> None:
+        """Make examples harder once words are read, and in time anyway."""
+        if self.right["word"] > self.plan.enough:
+            self.hard += self.plan.harder
+        due = (self.progress - self.plan.hard_from) / (self.plan.hard_until - self.plan.hard_from)
+        self.hard = min(1.0, max(self.hard, due))
 
     def update(self, batch: Batch) -> float:
         """One step; returns the batch's loss."""
@@ -100,6 +132,7 @@ class Trainer:
         mx.eval(self.model.state, self.optimizer.state, loss, right, load)
         for kind, good in zip(batch.kinds, np.array(right), strict=True):
             self.right[kind] += 0.01 * (float(good) - self.right[kind])
+        self.harden()
         self.load = load.item()
         self.step += 1
         self.elapsed_s += time.perf_counter() - started
@@ -142,6 +175,7 @@ class Trainer:
         mx.save_safetensors(str(folder / "training.part.safetensors"), state)
         (folder / "training.part.safetensors").replace(folder / "training.safetensors")
         progress = {"step": self.step, "elapsed_s": self.elapsed_s, "right": self.right}
+        progress["hard"] = self.hard
         (folder / "training.json").write_text(json.dumps(progress, indent=2) + "\n")
 
     def resume(self, folder: Path) -> None:
@@ -155,6 +189,7 @@ class Trainer:
         progress = json.loads((folder / "training.json").read_text())
         self.step, self.elapsed_s = progress["step"], progress["elapsed_s"]
         self.right.update(progress["right"])
+        self.hard = progress["hard"]
         self._compiled = self._compile()
 
     def _compile(self) -> Callable:
@@ -207,7 +242,7 @@ def laid_out(model: DeepSeekOCR, pixels: mx.array) -> mx.array:
 
 def is_for_muon(path: str, parameter: mx.array) -> bool:
     """Whether Muon trains the parameter."""
-    return parameter.ndim in (2, 3) and not any(name in path for name in (*ADAM_NAMES, "pos_embed"))
+    return parameter.ndim >= 2 and not any(name in path for name in ADAM_NAMES)
 
 
 def new_trainer(plan: Plan, folder: Path, *, resume: bool) -> Trainer:

@@ -1,4 +1,4 @@
-"""What stands in the pictures: words, numbers, lines and tables, split from held-out ones by text."""
+"""What stands in the pictures: words, numbers and tables; texts to measure by are kept apart."""
 
 from hashlib import blake2b
 from random import Random
