@@ -1,4 +1,4 @@
-"""Every checkpoint of the catalog that this version has: its real config, all five laws, its parameter count.
+"""Every checkpoint of the catalog that we know: its real config, five laws, its parameter count.
 
 `pytest -s tests/convert/test_catalog.py` prints the table that docs/catalog-check.md holds.
 """
