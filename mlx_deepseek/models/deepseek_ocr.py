@@ -114,6 +114,7 @@ class DeepSeekOCR(VisionLM):
         width = projector.need("n_embed")
         self.vision = DeepEncoder(*encoder)
         self.projector = nn.Linear(projector.need("input_dim"), width)
+        projector.finish()
         self.image_newline = mx.zeros((width,))
         self.view_seperator = mx.zeros((width,))  # the release's spelling
 
@@ -129,12 +130,13 @@ class DeepSeekOCR(VisionLM):
 
 
 def read_encoder(config: Json) -> tuple[SAMConfig, CLIPConfig]:
-    """SAM's and CLIP's sizes; `mlp_ratio` is a leftover, both have 4."""
+    """SAM's and CLIP's sizes."""
     vision = Reader(part(config, "vision_config"))
+    vision.seen |= {"mlp_ratio", "model_name", "width"}  # the first is a leftover: both have 4
     widths = part(vision.config, "width")
     sam, clip = Reader(part(widths, "sam_vit_b")), Reader(part(widths, "clip-l-14-224"))
     clip_px, clip_patch = clip.need("image_size"), clip.need("patch_size")
-    return (
+    sizes = (
         SAMConfig(
             width=sam.need("width"),
             layers=sam.need("layers"),
@@ -152,6 +154,9 @@ def read_encoder(config: Json) -> tuple[SAMConfig, CLIPConfig]:
             positions=(clip_px // clip_patch) ** 2,
         ),
     )
+    for reader in (vision, sam, clip):
+        reader.finish()
+    return sizes
 
 
 def build(config: Json, layout: str | None = None) -> DeepSeekOCR:

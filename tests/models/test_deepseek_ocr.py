@@ -148,3 +148,17 @@ def test_modes_by_name():
 def test_configs_that_would_be_computed_wrongly_are_refused(golden_config, key, value):
     with pytest.raises(ConfigError, match=key):
         models.build({**golden_config(CASE), key: value})
+
+
+@pytest.mark.parametrize(
+    "place",
+    [("vision_config",), ("projector_config",), ("vision_config", "width", "clip-l-14-224")],
+)
+def test_unknown_keys_are_refused_not_ignored(golden_config, place):
+    config = golden_config(CASE)
+    inner = config
+    for key in place:
+        inner = inner[key]
+    inner["token_pooling"] = True
+    with pytest.raises(ConfigError, match="token_pooling"):
+        models.build(config)
