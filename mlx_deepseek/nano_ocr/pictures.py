@@ -27,6 +27,9 @@ FREE, MARKDOWN = "Free OCR.", "<|grounding|>Convert the document to markdown."
 GRID = 999  # boxes are given in thousandths of the picture
 
 
+Colour = tuple[int, int, int]
+
+
 @dataclass(frozen=True)
 class Example:
     """A picture with what it is asked and the right answer; `kind` is one of KINDS."""
@@ -42,8 +45,8 @@ class Style:
     """How one picture is drawn."""
 
     font: str
-    ink: tuple[int, int, int]
-    paper: tuple[int, int, int]
+    ink: Colour
+    paper: Colour
     noise: float
     blur: float
     turn: float  # degrees
@@ -62,7 +65,7 @@ def example(rng: Random, kind: str, *, held_out: bool = False, easy: float = 0.0
     else:
         count = rng.randint(2, 2 + round(2 * (1 - easy)))
         lines = [writing.text(rng, 12, held_out=held_out) for _ in range(count)]
-    picture, box = page(rng, style, lines, 1 - 0.9 * easy)
+    picture, box = page(rng, style, lines, easy)
     words = "\n".join(lines)
     if kind != "word" and rng.random() < 0.25:
         answer = f"<|ref|>text<|/ref|><|det|>[[{box}]]<|/det|>\n{words}"
@@ -70,14 +73,14 @@ def example(rng: Random, kind: str, *, held_out: bool = False, easy: float = 0.0
     return Example(kind, picture, FREE, words)
 
 
-def page(rng: Random, style: Style, lines: Sequence[str], spread: float) -> tuple[Image.Image, str]:
+def page(rng: Random, style: Style, lines: Sequence[str], easy: float) -> tuple[Image.Image, str]:
     """Lines one under the other on a square page, in its middle to anywhere; and their box."""
-    size = largest(rng, style, lines)
+    size = largest(rng, style, lines, easy)
     face = load(style.font, size)
     step = round(size * rng.uniform(1.15, 1.5))
     width = max(face.getlength(line) for line in lines)
     height = step * (len(lines) - 1) + size * 1.25
-    left, top = somewhere(rng, width, spread), somewhere(rng, height, spread)
+    left, top = somewhere(rng, width, 1 - easy), somewhere(rng, height, 1 - easy)
     sheet = Image.new("RGB", (VIEW_PX, VIEW_PX), style.paper)
     pen = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
@@ -144,27 +147,34 @@ def locate(rng: Random, style: Style, held_out: bool) -> Example:
 
 
 def new_style(rng: Random, easy: float) -> Style:
-    """Dark on light, or one time in five light on dark."""
-    ink = tuple(rng.randrange(90) for _ in range(3))
-    paper = tuple(rng.randrange(200, 256) for _ in range(3))
-    if rng.random() < 0.3:
-        ink, paper = (0, 0, 0), (255, 255, 255)
-    if rng.random() < 0.2:
-        ink, paper = paper, ink
+    """Dark on light or light on dark; the easiest is one font in black on white."""
     rough = 1 - easy
+    ink, paper = colours(rng) if rng.random() < 1.5 * rough else ((0, 0, 0), (255, 255, 255))
     turn = rng.uniform(-3, 3) if rng.random() < 0.4 else 0.0
     blur = rng.uniform(0.2, 0.8) if rng.random() < 0.3 else 0.0
     noise = rng.uniform(0, 18) if rng.random() < 0.5 else 0.0
-    font = rng.choice(fonts())
-    return Style(font, ink, paper, noise * rough, blur * rough, turn * rough)  # type: ignore[arg-type]
+    known = fonts()
+    font = rng.choice(known[: 1 + round(rough * (len(known) - 1))])
+    return Style(font, ink, paper, noise * rough, blur * rough, turn * rough)
 
 
-def largest(rng: Random, style: Style, lines: Sequence[str]) -> int:
-    """A font size in pixels at which the lines fit the page, at most the largest such."""
+def colours(rng: Random) -> tuple[Colour, Colour]:
+    """Ink and paper, far enough apart to read."""
+    ink = (rng.randrange(90), rng.randrange(90), rng.randrange(90))
+    paper = (rng.randrange(200, 256), rng.randrange(200, 256), rng.randrange(200, 256))
+    if rng.random() < 0.3:
+        ink, paper = (0, 0, 0), (255, 255, 255)
+    return (paper, ink) if rng.random() < 0.2 else (ink, paper)
+
+
+def largest(rng: Random, style: Style, lines: Sequence[str], easy: float) -> int:
+    """A font size in pixels at which the lines fit the page; the easiest is always the same."""
     widest = max(load(style.font, 100).getlength(line) for line in lines)
     room = min((VIEW_PX - 6) / widest * 100, (VIEW_PX - 6) / (len(lines) * 1.5))
     most = max(10, min(int(room), 36))
-    return rng.randint(max(10, min(14, most), int(0.6 * most)), most)
+    least = max(10, min(14, most), int(0.6 * most))
+    middle = min(most, 26)
+    return round(easy * middle + (1 - easy) * rng.randint(least, most))
 
 
 def finish(rng: Random, style: Style, sheet: Image.Image) -> Image.Image:
