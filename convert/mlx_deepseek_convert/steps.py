@@ -84,7 +84,7 @@ def release_steps(source: Source) -> list[Step]:
         CheckpointError: a tensor that the weight map does not make.
         ConfigError: unknown architecture or configuration.
     """
-    if source.metadata.get("format") != "mlx" and not is_mlx_layout(source):
+    if not is_mlx_layout(source):
         raise CheckpointError(
             f"{source.folder}: not an MLX checkpoint. Expected one to export; releases are as they "
             "are."
