@@ -22,7 +22,7 @@ FONTS = (
 )  # fmt: skip
 HELD_OUT_FONTS = ("LiberationSansNarrow-Regular.ttf", "FreeSansBold.ttf")
 FOLDERS = (Path("/usr/share/fonts"), Path("~/Library/Fonts"), Path("/Library/Fonts"))
-KINDS = ("word", "line", "lines", "table", "locate")
+KINDS: tuple[str, ...] = ("word", "line", "lines", "table", "locate")
 FREE, MARKDOWN = "Free OCR.", "<|grounding|>Convert the document to markdown."
 GRID = 999  # boxes are given in thousandths of the picture
 

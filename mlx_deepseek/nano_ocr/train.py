@@ -45,8 +45,8 @@ class Plan:
 
     minutes: float = 60.0
     batch: int = 32
-    muon_rate: float = 3e-3
-    adam_rate: float = 7e-4
+    muon_rate: float = 1.5e-3
+    adam_rate: float = 4e-4
     warmup_steps: int = 100
     weight_decay: float = 0.01
     enough: float = 0.6  # words right before examples get harder,
