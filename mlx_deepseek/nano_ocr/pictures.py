@@ -15,15 +15,17 @@ from mlx_deepseek.nano_ocr.shape import VIEW_PX
 
 # Debian's fonts-dejavu, fonts-liberation, fonts-freefont-ttf and fonts-lato, upright and readable.
 FONTS = (
-    "DejaVuSans.ttf", "DejaVuSans-Bold.ttf", "DejaVuSerif.ttf", "DejaVuSansMono.ttf",
-    "DejaVuSansCondensed.ttf", "LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf",
-    "LiberationSerif-Regular.ttf", "LiberationMono-Regular.ttf", "FreeSans.ttf", "FreeSerif.ttf",
+    "DejaVuSansMono.ttf", "LiberationMono-Regular.ttf", "DejaVuSans.ttf", "DejaVuSans-Bold.ttf",
+    "DejaVuSerif.ttf", "DejaVuSansCondensed.ttf", "LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf",
+    "LiberationSerif-Regular.ttf", "FreeSans.ttf", "FreeSerif.ttf",
     "Lato-Regular.ttf", "Lato-Bold.ttf",
 )  # fmt: skip
 HELD_OUT_FONTS = ("LiberationSansNarrow-Regular.ttf", "FreeSansBold.ttf")
 FOLDERS = (Path("/usr/share/fonts"), Path("~/Library/Fonts"), Path("/Library/Fonts"))
 KINDS: tuple[str, ...] = ("word", "line", "lines", "table", "locate")
 FREE, MARKDOWN = "Free OCR.", "<|grounding|>Convert the document to markdown."
+PATCH_PX = 16
+EASY_SIZE = 26.58  # in pixels; a character of DejaVu Sans Mono is then as wide as a patch
 GRID = 999  # boxes are given in thousandths of the picture
 
 
@@ -80,7 +82,7 @@ def page(rng: Random, style: Style, lines: Sequence[str], easy: float) -> tuple[
     step = round(size * rng.uniform(1.15, 1.5))
     width = max(face.getlength(line) for line in lines)
     height = step * (len(lines) - 1) + size * 1.25
-    left, top = somewhere(rng, width, 1 - easy), somewhere(rng, height, 1 - easy)
+    left, top = somewhere(rng, width, easy), somewhere(rng, height, easy)
     sheet = Image.new("RGB", (VIEW_PX, VIEW_PX), style.paper)
     pen = ImageDraw.Draw(sheet)
     for number, line in enumerate(lines):
@@ -89,10 +91,11 @@ def page(rng: Random, style: Style, lines: Sequence[str], easy: float) -> tuple[
     return finish(rng, style, sheet), box_text(drawn)
 
 
-def somewhere(rng: Random, length: float, spread: float) -> float:
-    """Where something begins on the page; `spread` 0: in the middle, 1: anywhere."""
-    room = max(0.0, VIEW_PX - length - 4)
-    return 2 + room * (0.5 + spread * rng.uniform(-0.5, 0.5))
+def somewhere(rng: Random, length: float, easy: float) -> float:
+    """Where something begins on the page; the easiest are at the edges of patches."""
+    place = rng.uniform(2, max(2.0, VIEW_PX - length - 2))
+    edge = round(place / PATCH_PX) * PATCH_PX
+    return edge + min(1.0, 3 * (1 - easy)) * (place - edge)
 
 
 def table(rng: Random, style: Style, held_out: bool) -> Example:
@@ -167,14 +170,13 @@ def colours(rng: Random) -> tuple[Colour, Colour]:
     return (paper, ink) if rng.random() < 0.2 else (ink, paper)
 
 
-def largest(rng: Random, style: Style, lines: Sequence[str], easy: float) -> int:
+def largest(rng: Random, style: Style, lines: Sequence[str], easy: float) -> float:
     """A font size in pixels at which the lines fit the page; the easiest is always the same."""
     widest = max(load(style.font, 100).getlength(line) for line in lines)
     room = min((VIEW_PX - 6) / widest * 100, (VIEW_PX - 6) / (len(lines) * 1.5))
     most = max(10, min(int(room), 36))
     least = max(10, min(14, most), int(0.6 * most))
-    middle = min(most, 26)
-    return round(easy * middle + (1 - easy) * rng.randint(least, most))
+    return easy * min(most, EASY_SIZE) + (1 - easy) * rng.randint(least, most)
 
 
 def finish(rng: Random, style: Style, sheet: Image.Image) -> Image.Image:
@@ -203,7 +205,7 @@ def box_text(box: tuple[float, float, float, float]) -> str:
 
 
 @lru_cache(maxsize=512)
-def load(name: str, size: int) -> ImageFont.FreeTypeFont:
+def load(name: str, size: float) -> ImageFont.FreeTypeFont:
     """A font by its file's name."""
     return ImageFont.truetype(str(installed()[name]), size)
 

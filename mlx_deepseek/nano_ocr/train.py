@@ -49,10 +49,8 @@ class Plan:
     adam_rate: float = 4e-4
     warmup_steps: int = 100
     weight_decay: float = 0.01
-    enough: float = 0.6  # words right before examples get harder,
-    harder: float = 1 / 500  # and by how much in a step
-    hard_from: float = 0.3  # parts of the run in which they get harder at the latest
-    hard_until: float = 0.7
+    enough: tuple[float, float] = (0.4, 0.6)  # words right, below and above which examples change,
+    harder: float = 1 / 1200  # and by how much in a step
     save_every_s: float = 120.0
     report_every: int = 25
     seed: int = 0
@@ -114,11 +112,11 @@ class Trainer:
         return 1 - self.hard, shares
 
     def harden(self) -> None:
-        """Make examples harder once words are read, and in time anyway."""
-        if self.right["word"] > self.plan.enough:
-            self.hard += self.plan.harder
-        due = (self.progress - self.plan.hard_from) / (self.plan.hard_until - self.plan.hard_from)
-        self.hard = min(1.0, max(self.hard, due))
+        """Examples get harder while words are read, and easier again when they are not."""
+        low, high = self.plan.enough
+        right = self.right["word"]
+        step = self.plan.harder if right > high else -self.plan.harder if right < low else 0.0
+        self.hard = min(1.0, max(0.0, self.hard + step))
 
     def update(self, batch: Batch) -> float:
         """One step; returns the batch's loss."""
