@@ -99,7 +99,7 @@ class View:
         self.chat.retry(self.on_retry, [self.conversation, *knobs], shown, **FREE)
         self.chat.edit(self.on_edit, [self.conversation, *knobs], shown, **FREE)
         self.halt.click(self.on_stop, queue=False, **QUIET)
-        self.new.click(self.on_new, self.conversation, [self.prompt, *shown], queue=False, **QUIET)
+        self.new.click(self.on_new, None, [self.prompt, *shown], queue=False, **QUIET)
         facts = [self.chip, self.chat, self.meter, self.seen, self.panel.picker]
         tell = (self.on_model, [self.conversation, self.seen], [*facts, *self.panel.model_fields])
         loading = [self.panel.outcome, self.panel.cancel, self.notice]
@@ -158,10 +158,10 @@ class View:
         """Stop this tab's reply."""
         self.replies.stop(owner(request))
 
-    def on_new(self, conversation: Conversation, request: gr.Request) -> tuple:
+    def on_new(self, request: gr.Request) -> tuple:
         """Forget the conversation."""
         self.replies.leave(owner(request))
-        fresh = Conversation(serial=conversation.serial + 1)
+        fresh = Conversation()
         known = model.facts(self.host.engine)
         return "", *self._show(Page(fresh, status.meter(fresh, known)))
 
