@@ -16,11 +16,10 @@ from mlx_deepseek.nano_ocr.shape import VIEW_PX
 # Debian's fonts-dejavu, fonts-liberation, fonts-freefont-ttf and fonts-lato, upright and readable.
 FONTS = (
     "DejaVuSansMono.ttf", "LiberationMono-Regular.ttf", "DejaVuSans.ttf", "DejaVuSans-Bold.ttf",
-    "DejaVuSerif.ttf", "DejaVuSansCondensed.ttf", "LiberationSans-Regular.ttf", "LiberationSans-Bold.ttf",
-    "LiberationSerif-Regular.ttf", "FreeSans.ttf", "FreeSerif.ttf",
+    "DejaVuSerif.ttf", "DejaVuSansCondensed.ttf", "LiberationSans-Regular.ttf",
+    "LiberationSans-Bold.ttf", "LiberationSerif-Regular.ttf", "FreeSans.ttf", "FreeSerif.ttf",
     "Lato-Regular.ttf", "Lato-Bold.ttf",
 )  # fmt: skip
-HELD_OUT_FONTS = ("LiberationSansNarrow-Regular.ttf", "FreeSansBold.ttf")
 FOLDERS = (Path("/usr/share/fonts"), Path("~/Library/Fonts"), Path("/Library/Fonts"))
 KINDS: tuple[str, ...] = ("word", "line", "lines", "table", "locate")
 FREE, MARKDOWN = "Free OCR.", "<|grounding|>Convert the document to markdown."
