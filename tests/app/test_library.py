@@ -66,6 +66,7 @@ def test_a_conversion_is_found_loaded_alone_and_deleted(tmp_path):
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
     (folder / "conversion.json").write_text(json.dumps({"source": "deepseek-ai/DeepSeek-V2-Lite"}))
+    (folder / "model.safetensors").write_bytes(b"0" * 1000)
     card = named(library.cards(64 * GB), "DeepSeek-V2-Lite")
     assert card.folders == (folder,)
     assert library.source(card, "4bit") == (str(folder), None)
