@@ -6,7 +6,16 @@ import mlx.nn as nn
 
 from mlx_deepseek.config import Json
 from mlx_deepseek.errors import ConfigError
-from mlx_deepseek.models import deepseek, deepseek_v2, deepseek_v3, deepseek_v32, dense
+from mlx_deepseek.models import (
+    deepseek,
+    deepseek_ocr,
+    deepseek_v2,
+    deepseek_v3,
+    deepseek_v32,
+    deepseek_vl,
+    deepseek_vl2,
+    dense,
+)
 
 Builder = Callable[[Json, str | None], nn.Module]
 
@@ -15,6 +24,9 @@ ARCHITECTURES: Mapping[str, Builder] = {
     "deepseek_v2": deepseek_v2.build,
     "deepseek_v3": deepseek_v3.build,
     "deepseek_v32": deepseek_v32.build,
+    "deepseek_vl": deepseek_vl.build,
+    "deepseek_vl2": deepseek_vl2.build,
+    "deepseek_ocr": deepseek_ocr.build,
     "llama": dense.build,
     "qwen2": dense.build,
     "qwen3": dense.build,
@@ -52,8 +64,10 @@ def known(config: Json) -> bool:
 def describe(config: Json) -> str:
     """What a config describes, known or not: its model_type, where that says enough."""
     name = str(config.get("model_type"))
+    if name == "multi_modality" and "aligner_config" not in config:
+        return "janusflow"
     if "gen_vision_config" in config:
-        return "janus"  # draws, too
+        return "janus"
     vision = config.get("vision_config")
     encoder = str(vision.get("model_name")) if isinstance(vision, Mapping) else ""
     return ENCODERS.get(encoder, ALIASES.get(name, name))

@@ -138,6 +138,10 @@ class PromptFormat:
         by_value = self.tools is not None and self.tools.by_value
         return check(messages, decoded=by_value, gap=self.gap if self.supports_images else None)
 
+    def relevant(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The part of a conversation that the prompt shows: all of it."""
+        return messages
+
     def turns(self, messages: Sequence[Message], thinking: bool, generate: bool) -> str:
         """Checked messages as text; each format's own part."""
         raise PromptError(
