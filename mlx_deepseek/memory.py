@@ -174,7 +174,8 @@ def fits(weights_bytes: int, cache_per_token: int, machine_bytes: int, context: 
 def estimate_bytes(parameters: int, recipe: str = "4bit") -> int:
     """Bytes of a model's weights after conversion with a recipe of ESTIMATED_BITS.
 
-    Of the 4-bit recipe: within 6 % from 16 billion parameters on; small models, mostly embedding, take up to 15 % more.
+    Of the 4-bit recipe: within 6 % from 16 billion parameters on; small models, mostly embedding,
+    take up to 15 % more.
     """
     return int(parameters * ESTIMATED_BITS[recipe] / 8)
 

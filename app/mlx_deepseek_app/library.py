@@ -188,7 +188,11 @@ def delete(card: Card) -> int:
 
 def delete_download(repo: str) -> int:
     """Remove a repository from the hub's cache; returns bytes freed."""
-    found = [one for one in scan_cache_dir(constants.HF_HUB_CACHE).repos if one.repo_id.lower() == repo.lower()]
+    found = [
+        one
+        for one in scan_cache_dir(constants.HF_HUB_CACHE).repos
+        if one.repo_id.lower() == repo.lower()
+    ]
     commits = [revision.commit_hash for one in found for revision in one.revisions]
     strategy = scan_cache_dir(constants.HF_HUB_CACHE).delete_revisions(*commits)
     strategy.execute()

@@ -21,7 +21,7 @@ PAUSE = '<button data-act="cancel" data-repo="" aria-label="Pause loading">Pause
 
 
 class ModelsPage:
-    """Components and handlers of the page; `loaded` fires when another model is in memory."""
+    """Components and handlers of the page; `changed` fires when a button has done its work."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -49,11 +49,13 @@ class ModelsPage:
             with gr.Row(elem_id="models-hidden"):
                 self.act = gr.Textbox(elem_id="models-act", label="action", container=False)
                 self.go = gr.Button("go", elem_id="models-go")
-        filters = [self.words, self.ability, self.fitting]
+        self.filters: list[Any] = [self.words, self.ability, self.fitting]
+        self.shown: list[Any] = [self.room, self.list]
         for change in (self.words.change, self.ability.change, self.fitting.change):
-            change(self.on_filter, filters, [self.room, self.list], queue=False, **QUIET)
-        shown = [self.outcome, self.room, self.list]
-        self.changed = self.go.click(self.on_act, [self.act, *filters], shown, **FREE)
+            change(self.on_filter, self.filters, self.shown, queue=False, **QUIET)
+        self.changed = self.go.click(
+            self.on_act, [self.act, *self.filters], [self.outcome, *self.shown], **FREE
+        )
 
     def on_filter(self, words: str, ability: str, fitting: bool) -> tuple[str, str]:
         """What the filters leave, and the room on this machine."""

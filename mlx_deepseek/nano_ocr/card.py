@@ -12,7 +12,8 @@ pipeline_tag: image-text-to-text
 DeepSeek-OCR (arXiv:2510.18234) in miniature, with {millions:.1f} million parameters: SAM blocks
 with windowed and global attention, the 16x convolutional compressor, CLIP blocks, a projector, and
 a decoder with multi-head attention and routed experts. It is part of mlx-deepseek, for tests and
-first steps, and was trained by `mlx-deepseek nano-ocr train` on pictures that the same program draws.
+first steps, and was trained by `mlx-deepseek nano-ocr train` on pictures that the same program
+draws.
 
 ## What it reads
 

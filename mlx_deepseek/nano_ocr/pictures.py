@@ -1,7 +1,7 @@
 """Pictures of text for training and measuring: fonts, colours, noise and a slight turn."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -29,16 +29,45 @@ GRID = 999  # boxes are given in thousandths of the picture
 
 
 Colour = tuple[int, int, int]
+Glyph = tuple[str, float, float, float, float]
+
+
+@dataclass
+class Sheet:
+    """A page that is being drawn."""
+
+    style: "Style"
+    image: Image.Image
+    pen: ImageDraw.ImageDraw
+    glyphs: list[Glyph] = field(default_factory=list)
+
+    def write(self, place: tuple[float, float], text: str, face: ImageFont.FreeTypeFont) -> None:
+        """Draw a text and note where its characters are."""
+        left, top = place
+        self.pen.text(place, text, self.style.ink, font=face)
+        for number, character in enumerate(text):
+            begin, end = face.getlength(text[:number]), face.getlength(text[: number + 1])
+            self.glyphs.append((character, left + begin, top, left + end, top + face.size * 1.2))
+
+
+def new_sheet(style: "Style") -> Sheet:
+    """An empty page."""
+    image = Image.new("RGB", (VIEW_PX, VIEW_PX), style.paper)
+    return Sheet(style, image, ImageDraw.Draw(image))
 
 
 @dataclass(frozen=True)
 class Example:
-    """A picture with what it is asked and the right answer; `kind` is one of KINDS."""
+    """A picture with what it is asked and the right answer; `kind` is one of KINDS.
+
+    `glyphs` are the characters drawn and their boxes in pixels, before the page was turned.
+    """
 
     kind: str
     picture: Image.Image
     question: str
     answer: str
+    glyphs: tuple[Glyph, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,15 +95,16 @@ def example(rng: Random, kind: str, *, held_out: bool = False, easy: float = 0.0
     else:
         count = rng.randint(2, 2 + round(2 * (1 - easy)))
         lines = [writing.text(rng, 12, held_out=held_out) for _ in range(count)]
-    picture, box = page(rng, style, lines, easy)
+    sheet, box = page(rng, style, lines, easy)
+    picture, glyphs = finish(rng, sheet), tuple(sheet.glyphs)
     words = "\n".join(lines)
     if kind != "word" and rng.random() < 0.25:
         answer = f"<|ref|>text<|/ref|><|det|>[[{box}]]<|/det|>\n{words}"
-        return Example(kind, picture, MARKDOWN, answer)
-    return Example(kind, picture, FREE, words)
+        return Example(kind, picture, MARKDOWN, answer, glyphs)
+    return Example(kind, picture, FREE, words, glyphs)
 
 
-def page(rng: Random, style: Style, lines: Sequence[str], easy: float) -> tuple[Image.Image, str]:
+def page(rng: Random, style: Style, lines: Sequence[str], easy: float) -> tuple[Sheet, str]:
     """Lines one under the other on a square page, in its middle to anywhere; and their box."""
     size = largest(rng, style, lines, easy)
     face = load(style.font, size)
@@ -82,12 +112,13 @@ def page(rng: Random, style: Style, lines: Sequence[str], easy: float) -> tuple[
     width = max(face.getlength(line) for line in lines)
     height = step * (len(lines) - 1) + size * 1.25
     left, top = somewhere(rng, width, easy), somewhere(rng, height, easy)
-    sheet = Image.new("RGB", (VIEW_PX, VIEW_PX), style.paper)
-    pen = ImageDraw.Draw(sheet)
+    sheet = new_sheet(style)
+    boxes = []
     for number, line in enumerate(lines):
-        pen.text((left, top + step * number), line, style.ink, font=face)
-    drawn = union([pen.textbbox((left, top + step * n), t, font=face) for n, t in enumerate(lines)])
-    return finish(rng, style, sheet), box_text(drawn)
+        place = (left, top + step * number)
+        sheet.write(place, line, face)
+        boxes.append(sheet.pen.textbbox(place, line, font=face))
+    return sheet, box_text(union(boxes))
 
 
 def somewhere(rng: Random, length: float, easy: float) -> float:
@@ -109,19 +140,18 @@ def table(rng: Random, style: Style, held_out: bool) -> Example:
     high = face.size * 1.25 + rng.randint(4, 10)
     left = rng.uniform(3, VIEW_PX - wide * columns - 3)
     top = rng.uniform(3, max(3, VIEW_PX - high * count - 3))
-    sheet = Image.new("RGB", (VIEW_PX, VIEW_PX), style.paper)
-    pen = ImageDraw.Draw(sheet)
+    sheet = new_sheet(style)
     for r, row in enumerate(rows):
         for c, cell in enumerate(row):
             x, y = left + c * wide, top + r * high
-            pen.rectangle((x, y, x + wide, y + high), outline=style.ink)
-            pen.text((x + 5, y + 3), cell, style.ink, font=face)
+            sheet.pen.rectangle((x, y, x + wide, y + high), outline=style.ink)
+            sheet.write((x + 5, y + 3), cell, face)
     head, *body = (f"| {' | '.join(row)} |" for row in rows)
     rule = "|" + " --- |" * columns
     box = box_text((left, top, left + wide * columns, top + high * count))
     words = "\n".join((head, rule, *body))
     answer = f"<|ref|>table<|/ref|><|det|>[[{box}]]<|/det|>\n{words}"
-    return Example("table", finish(rng, style, sheet), MARKDOWN, answer)
+    return Example("table", finish(rng, sheet), MARKDOWN, answer, tuple(sheet.glyphs))
 
 
 def locate(rng: Random, style: Style, held_out: bool) -> Example:
@@ -134,18 +164,18 @@ def locate(rng: Random, style: Style, held_out: bool) -> Example:
             words.append(word)
     face = load(style.font, rng.randint(18, 26))
     band = VIEW_PX / count
-    sheet = Image.new("RGB", (VIEW_PX, VIEW_PX), style.paper)
-    pen = ImageDraw.Draw(sheet)
+    sheet = new_sheet(style)
     boxes = []
     for number, word in enumerate(words):
         left = rng.uniform(2, max(2, VIEW_PX - face.getlength(word) - 2))
         top = band * number + rng.uniform(0, max(0, band - face.size * 1.3))
-        pen.text((left, top), word, style.ink, font=face)
-        boxes.append(pen.textbbox((left, top), word, font=face))
+        sheet.write((left, top), word, face)
+        boxes.append(sheet.pen.textbbox((left, top), word, font=face))
     asked = rng.randrange(count)
     phrase = f"<|ref|>{words[asked]}<|/ref|>"
     answer = f"{phrase}<|det|>[[{box_text(boxes[asked])}]]<|/det|>"
-    return Example("locate", finish(rng, style, sheet), f"Locate {phrase} in the image.", answer)
+    question = f"Locate {phrase} in the image."
+    return Example("locate", finish(rng, sheet), question, answer, tuple(sheet.glyphs))
 
 
 def new_style(rng: Random, easy: float) -> Style:
@@ -178,17 +208,18 @@ def largest(rng: Random, style: Style, lines: Sequence[str], easy: float) -> flo
     return easy * min(most, EASY_SIZE) + (1 - easy) * rng.randint(least, most)
 
 
-def finish(rng: Random, style: Style, sheet: Image.Image) -> Image.Image:
+def finish(rng: Random, sheet: Sheet) -> Image.Image:
     """Turned, blurred, noisy."""
+    style, image = sheet.style, sheet.image
     if style.turn:
-        sheet = sheet.rotate(style.turn, Image.Resampling.BICUBIC, fillcolor=style.paper)
+        image = image.rotate(style.turn, Image.Resampling.BICUBIC, fillcolor=style.paper)
     if style.blur:
-        sheet = sheet.filter(ImageFilter.GaussianBlur(style.blur))
+        image = image.filter(ImageFilter.GaussianBlur(style.blur))
     if style.noise:
         grain = np.random.default_rng(rng.getrandbits(32)).normal(0, style.noise, (VIEW_PX,) * 2)
-        values = np.asarray(sheet, np.float32) + grain[..., None]
-        sheet = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    return sheet
+        values = np.asarray(image, np.float32) + grain[..., None]
+        image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    return image
 
 
 def union(boxes: Sequence[tuple[float, float, float, float]]) -> tuple[float, float, float, float]:
