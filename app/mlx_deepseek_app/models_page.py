@@ -57,7 +57,7 @@ class ModelsPage:
             self.on_act, [self.act, *self.filters], [self.outcome, *self.shown], **FREE
         )
 
-    def on_filter(self, words: str, ability: str, fitting: bool) -> tuple[str, str]:
+    def on_filter(self, words: str | None, ability: str, fitting: bool) -> tuple[str, str]:
         """What the filters leave, and the room on this machine."""
         return self._room(), self._shelf(words, ability, fitting)
 
@@ -99,9 +99,9 @@ class ModelsPage:
             return status.said(f"{repo} is paused; what was downloaded is kept.")
         return status.said(f"{repo} is in memory.")
 
-    def _shelf(self, words: str, ability: str, fitting: bool) -> str:
+    def _shelf(self, words: str | None, ability: str, fitting: bool) -> str:
         wanted = "" if ability == ANYTHING else ability
-        found = library.matching(library.cards(), words, wanted, only_fitting=fitting)
+        found = library.matching(library.cards(), words or "", wanted, only_fitting=fitting)
         return shelf(found, self._repo())
 
     def _repo(self) -> str:

@@ -29,6 +29,7 @@ def export(
         ours = Path(scratch) / "mlx"
         ours.mkdir()
         flat: dict[str, mx.array] = dict(tree_flatten(model.parameters()))  # type: ignore[arg-type]
+        flat = {name: value for name, value in flat.items() if not name.startswith("glyph_head")}
         weights = {name: value.astype(mx.bfloat16) for name, value in flat.items()}
         mx.save_safetensors(str(ours / "model.safetensors"), weights, {"format": "mlx"})
         for name, content in (("config", config), ("generation_config", GENERATION)):

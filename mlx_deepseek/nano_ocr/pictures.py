@@ -89,7 +89,7 @@ def example(rng: Random, kind: str, *, held_out: bool = False, easy: float = 0.0
     if draw is not None:
         return draw(rng, style, held_out)
     if kind == "word":
-        lines = [writing.text(rng, 1 + round(8 * (1 - easy)), held_out=held_out)]
+        lines = [writing.text(rng, 3 + round(6 * (1 - easy)), held_out=held_out)]
     elif kind == "line":
         lines = [writing.text(rng, round(8 + 8 * (1 - easy)), held_out=held_out)]
     else:

@@ -46,8 +46,8 @@ class Plan:
 
     minutes: float = 60.0
     batch: int = 32
-    muon_rate: float = 1.5e-3
-    adam_rate: float = 4e-4
+    muon_rate: float = 8e-4
+    adam_rate: float = 3e-4
     warmup_steps: int = 100
     weight_decay: float = 0.01
     enough: tuple[float, float] = (0.4, 0.6)  # words right, below and above which examples change,
