@@ -18,8 +18,7 @@ def is_source(folder: str | Path) -> bool:
     folder = Path(folder)
     if "quantization" in read_config(folder):
         return False
-    source = open_source(folder)
-    return source.metadata.get("format") != "mlx" and not is_mlx_layout(source)
+    return not is_mlx_layout(open_source(folder))
 
 
 def find_source(source: str | Path, revision: str | None = None) -> Source:

@@ -2,11 +2,11 @@
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
+from mlx_deepseek.prompts.sight import ASKED
+
 BOS, EOS, PAD = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>"
 IMAGE = "<image>"
 CONTROL = (IMAGE, "<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>", "<|grounding|>", "<td>", "</td>")
-# What it is asked, each as one token: the instructions say little and would cost much.
-ASKED = ("Free OCR.", "Convert the document to markdown.", "Locate", " in the image.")
 UNKNOWN = "\ufffd"
 CHARACTERS = "\n" + "".join(map(chr, range(32, 127)))
 
@@ -19,6 +19,7 @@ def build_tokenizer() -> Tokenizer:
     tokenizer.decoder = decoders.Fuse()
     special = [AddedToken(token, special=True, normalized=False) for token in (BOS, EOS, PAD)]
     tokenizer.add_special_tokens(special)
+    # What it is asked is one token each: the instructions say little and would cost much.
     tokenizer.add_tokens(
         [AddedToken(token, special=False, normalized=False) for token in (*CONTROL, *ASKED)]
     )

@@ -12,6 +12,8 @@ from mlx_deepseek.prompts.plain import PlainChat
 # Phrases to find and boxes around them; all that grounding needs comes from the user.
 REF, DET, GROUNDING = ("<|ref|>", "<|/ref|>"), ("<|det|>", "<|/det|>"), "<|grounding|>"
 MARKS = (*REF, *DET, GROUNDING)
+# Words of OCR's instructions that are tokens in nano-ocr's vocabulary.
+ASKED = ("Free OCR.", "Convert the document to markdown.", "Locate", " in the image.")
 # Roles with ASCII bars, unlike the language models'.
 USER, ASSISTANT = "<|User|>", "<|Assistant|>"
 
@@ -69,7 +71,7 @@ class OCRPrompt(PromptFormat):
 
     picture: str | None = "<image>"
     gap: str = "\n"
-    user_may: tuple[str, ...] = MARKS
+    user_may: tuple[str, ...] = (*MARKS, *ASKED)
 
     @property
     def supports_system(self) -> bool:
@@ -86,10 +88,10 @@ class OCRPrompt(PromptFormat):
         return [with_pictures(last, shown)]
 
     def turns(self, messages: Sequence[Message], thinking: bool, generate: bool) -> str:
-        """One instruction."""
+        """One instruction, without blanks around it, as the original has it."""
         if len(messages) != 1 or messages[0]["role"] != "user":
             raise PromptError(
                 f"Prompt format {self.id!r} takes a picture with one instruction. Expected a "
                 "user's message and nothing else."
             )
-        return BOS + messages[0]["content"]
+        return BOS + messages[0]["content"].strip()

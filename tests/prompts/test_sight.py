@@ -1,8 +1,10 @@
 """Prompts of models that see, as the original code writes them."""
 
 import pytest
+from transformers import PreTrainedTokenizerFast
 
 from mlx_deepseek.errors import PromptError
+from mlx_deepseek.nano_ocr.tokenizer import build_tokenizer
 from mlx_deepseek.prompts import FORMATS, for_checkpoint
 from mlx_deepseek.prompts.sight import VL_SYSTEM
 from tests.prompts.test_messages import Letters
@@ -73,6 +75,22 @@ def test_ocr_takes_one_instruction():
     assert ocr.render([asked]) == expected
     with pytest.raises(PromptError, match="one instruction"):
         ocr.render([{"role": "system", "content": "x"}, asked])
+
+
+def test_blanks_around_an_instruction_are_left_out():
+    """The model card's examples end with one, which the original's code takes away."""
+    assert FORMATS["ocr"].render([user(PICTURE, text("Free OCR. "))]).endswith("\nFree OCR.")
+
+
+def test_instructions_that_are_tokens_of_nano_ocr_stay_tokens():
+    tokenizer = build_tokenizer()
+    ids = FORMATS["ocr"].render_ids(
+        PreTrainedTokenizerFast(tokenizer_object=tokenizer),
+        [user(PICTURE, text("<image>Free OCR."))],
+    )
+    assert [tokenizer.id_to_token(number) for number in ids] == [
+        BOS, "<image>", "\n", *"<image>", "Free OCR.",
+    ]  # fmt: skip
 
 
 def test_a_second_question_is_about_the_last_picture():
