@@ -7,6 +7,7 @@ from typing import Any
 from mlx_deepseek.errors import PromptError
 from mlx_deepseek.prompts.markers import BOS, EOS, THINK_OPEN
 from mlx_deepseek.prompts.messages import (
+    GUARD,
     PICTURE,
     Message,
     Tokenizer,
@@ -91,9 +92,10 @@ class PromptFormat:
         Raises:
             PromptError: the format cannot express the messages.
         """
-        return self._written(
+        text = self._written(
             self._checked(messages), tools, thinking, add_generation_prompt, json_output
         )
+        return text.replace(GUARD, "")
 
     def _written(
         self,
