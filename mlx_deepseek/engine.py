@@ -19,6 +19,7 @@ from mlx_deepseek.loading import Loaded, load_everything
 from mlx_deepseek.progress import Progress
 from mlx_deepseek.prompting import Picture, Prompt, Prompter, Rendered
 from mlx_deepseek.reader import Reader
+from mlx_deepseek.reading import ModelTranscriber, ReadPage, read
 from mlx_deepseek.sampling import Sampling
 from mlx_deepseek.worker import Worker, shared_worker
 
@@ -111,7 +112,8 @@ class Engine:
         `images` (paths, bytes, data URLs or Pillow images) open the last message; others may be
         parts of messages. `max_tokens` None is the recommended number; the context window limits
         both. `stop` strings end the answer, reasoning included, and are not part of it. `thinking`
-        chooses the mode of models that have two. What the prompt shares with the last one comes
+        chooses the mode of models that have two. A last message of the assistant with "prefix"
+        true is gone on with; only what is new comes. What the prompt shares with the last one comes
         from the cache `kept` (None: the engine's own).
 
         Raises:
@@ -162,6 +164,34 @@ class Engine:
             raise PromptError(f"{self.name}: this architecture has no multi-token prediction.")
         return self._whole(self.model.mtp_logits, self._prompter.render(prompt))
 
+    def read(
+        self,
+        *sources: Picture,
+        mode: str | None = None,
+        batch: int = 4,
+        max_tokens: int | None = None,
+        **options: Any,
+    ) -> Generator[ReadPage]:
+        """The pages of PDFs and pictures as they are read, `batch` at a time.
+
+        `mode` names how pages are cut; `options` as in `reading.read`: `prompt`, `password`,
+        `wanted`. Pages that cannot be read come with an error; the others follow.
+
+        Raises:
+            PromptError: the model reads no pictures, or the prompt is empty.
+            ImageError: the model does not have this mode.
+        """
+        transcriber = ModelTranscriber(
+            self.model,
+            self._prompter,
+            self.context_length,
+            rows=batch,
+            mode=mode,
+            max_tokens=max_tokens,
+        )
+        evaluate(self.model)
+        return self._worker.iterate(read(transcriber, sources, **options))
+
     def encode(self, text: str) -> list[int]:
         """Tokens of a rendered prompt: special tokens are written out in it, none are added."""
         return self._prompter.encode(text)
@@ -196,16 +226,16 @@ class Engine:
             embed=self._prompter.embed(rendered),
         )
         evaluate(self.model)  # the caller may have added adapters
-        return self._worker.iterate(self._chunks(request, parser, stops, kept or self._kept))
+        reader = Reader(self.tokenizer.detokenizer, parser, (*self.prompt_format.stop, *stops))
+        if rendered.begun:
+            reader.resume(rendered.begun, rendered.ids[-1])
+        return self._worker.iterate(self._chunks(request, reader, kept or self._kept))
 
-    def _chunks(
-        self, request: Request, parser: Any, stops: list[str], kept: KeptCache
-    ) -> Iterator[Chunk]:
+    def _chunks(self, request: Request, reader: Reader, kept: KeptCache) -> Iterator[Chunk]:
         """Runs on the worker's thread."""
         if kept.busy:  # two streams are open: the second starts from nothing
             kept = self.new_cache()
         kept.busy = True
-        reader = Reader(self.tokenizer.detokenizer, parser, (*self.prompt_format.stop, *stops))
         steps = tokens(self.model, request, kept)
         usage = Usage()
         reason: FinishReason = "length"

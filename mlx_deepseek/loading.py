@@ -10,14 +10,14 @@ import mlx.nn as nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.tokenizer_utils import load as load_tokenizer_files
 
-from mlx_deepseek import catalog, hub, models, prompts
+from mlx_deepseek import catalog, embedded, hub, models, prompts
 from mlx_deepseek.checkpoint import load_model, load_source, read_config
 from mlx_deepseek.converted import DEFAULT_RECIPE, convert_once, is_converted, latest
 from mlx_deepseek.converters import converter
 from mlx_deepseek.errors import CheckpointError, ConfigError
 from mlx_deepseek.memory import require_room
 from mlx_deepseek.progress import Progress
-from mlx_deepseek.sources import NANO, Located, hub_id, locate
+from mlx_deepseek.sources import Located, hub_id, locate
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 # Where config.json says nothing.
@@ -108,7 +108,7 @@ def find_weights(
             return found, False
         if dtype is not None:
             return found, True
-        recipe = "bf16" if found.name == NANO else DEFAULT_RECIPE
+        recipe = "bf16" if found.name in embedded.FOLDERS else DEFAULT_RECIPE
     return replace(found, folder=convert_once(found.folder, recipe, progress)), False
 
 
@@ -185,9 +185,7 @@ def context_length(config: dict[str, Any], entry: catalog.Entry | None) -> int:
 
 def suggestions(found: Located) -> tuple[str, ...]:
     """Starter prompts that the model can answer."""
-    from mlx_deepseek import nano
-
-    return nano.SUGGESTIONS if found.name == NANO else GENERAL
+    return embedded.SUGGESTIONS.get(found.name, GENERAL)
 
 
 GENERAL = (

@@ -18,8 +18,7 @@ def is_source(source: str | Path, revision: str | None = None) -> bool:
     folder = Path(source).expanduser()
     if folder.is_dir() and "quantization" in read_config(folder):
         return False
-    found = find_source(source, revision)
-    return found.metadata.get("format") != "mlx" and not is_mlx_layout(found)
+    return not is_mlx_layout(find_source(source, revision))
 
 
 def find_source(source: str | Path, revision: str | None = None) -> Source:

@@ -64,8 +64,10 @@ def known(config: Json) -> bool:
 def describe(config: Json) -> str:
     """What a config describes, known or not: its model_type, where that says enough."""
     name = str(config.get("model_type"))
+    if name == "multi_modality" and "aligner_config" not in config:
+        return "janusflow"
     if "gen_vision_config" in config:
-        return "janus"  # draws, too
+        return "janus"
     vision = config.get("vision_config")
     encoder = str(vision.get("model_name")) if isinstance(vision, Mapping) else ""
     return ENCODERS.get(encoder, ALIASES.get(name, name))

@@ -140,6 +140,7 @@ def read_encoder(config: Json) -> tuple[SAMConfig, CLIPConfig]:
             layers=sam.need("layers"),
             heads=sam.need("heads"),
             image_px=vision.need("image_size"),
+            window=sam.get("window_size", 14),
             global_layers=tuple(sam.need("global_attn_indexes")),
             neck_width=sam.get("out_chans", 256),
             compressed=tuple(sam.need("downsample_channels")),

@@ -21,11 +21,14 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(3, width, patch_px, stride=patch_px)
 
     def __call__(self, pixels: mx.array) -> mx.array:
-        """[B, H, W, 3] to [B, H / patch, W / patch, C]; pixels past the last patch are left out."""
+        """[B, H, W, 3] to [B, H / patch, W / patch, C]; pixels past the last patch are left out.
+
+        Whatever follows is computed in the weights' type, not in the pixels'.
+        """
         weight = self.proj.weight  # [C, p, p, 3]
         side = weight.shape[1]
         rows, columns = pixels.shape[1] // side, pixels.shape[2] // side
-        x = pixels[:, : rows * side, : columns * side]
+        x = pixels[:, : rows * side, : columns * side].astype(weight.dtype)
         x = x.reshape(x.shape[0], rows, side, columns, side, 3).swapaxes(2, 3)
         return x.flatten(3) @ weight.flatten(1).T + self.proj.bias
 
