@@ -112,7 +112,8 @@ class Engine:
         `images` (paths, bytes, data URLs or Pillow images) open the last message; others may be
         parts of messages. `max_tokens` None is the recommended number; the context window limits
         both. `stop` strings end the answer, reasoning included, and are not part of it. `thinking`
-        chooses the mode of models that have two. What the prompt shares with the last one comes
+        chooses the mode of models that have two. A last message of the assistant with "prefix"
+        true is gone on with; only what is new comes. What the prompt shares with the last one comes
         from the cache `kept` (None: the engine's own).
 
         Raises:
@@ -225,16 +226,16 @@ class Engine:
             embed=self._prompter.embed(rendered),
         )
         evaluate(self.model)  # the caller may have added adapters
-        return self._worker.iterate(self._chunks(request, parser, stops, kept or self._kept))
+        reader = Reader(self.tokenizer.detokenizer, parser, (*self.prompt_format.stop, *stops))
+        if rendered.begun:
+            reader.resume(rendered.begun, rendered.ids[-1])
+        return self._worker.iterate(self._chunks(request, reader, kept or self._kept))
 
-    def _chunks(
-        self, request: Request, parser: Any, stops: list[str], kept: KeptCache
-    ) -> Iterator[Chunk]:
+    def _chunks(self, request: Request, reader: Reader, kept: KeptCache) -> Iterator[Chunk]:
         """Runs on the worker's thread."""
         if kept.busy:  # two streams are open: the second starts from nothing
             kept = self.new_cache()
         kept.busy = True
-        reader = Reader(self.tokenizer.detokenizer, parser, (*self.prompt_format.stop, *stops))
         steps = tokens(self.model, request, kept)
         usage = Usage()
         reason: FinishReason = "length"

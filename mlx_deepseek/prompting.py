@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -25,10 +25,14 @@ Picture = Any
 
 @dataclass(frozen=True)
 class Rendered:
-    """A prompt's numbers; those below zero are slots of the pictures `sights`."""
+    """A prompt's numbers; those below zero are slots of the pictures `sights`.
+
+    It ends with what is `begun` of the answer, if anything is.
+    """
 
     ids: list[int]
     sights: Sights = field(default_factory=dict)
+    begun: str = ""
 
 
 class Prompter:
@@ -103,7 +107,8 @@ class Prompter:
         messages = self.format.relevant(messages) if messages else messages
         tokenizer: Any = self.tokenizer
         ids = self.format.render_ids(tokenizer, messages, **options)
-        return self._placed(ids, pictures(messages))
+        begun = self.format.begun(messages, options.get("thinking"))
+        return replace(self._placed(ids, pictures(messages)), begun=begun)
 
     def embed(self, rendered: Rendered) -> Any:
         """What makes embeddings of parts of a prompt; None where it shows no pictures."""

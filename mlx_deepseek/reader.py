@@ -17,6 +17,14 @@ class Reader:
         self.filter = StopFilter(stops)
         self.called = False
 
+    def resume(self, begun: str, token: int) -> None:
+        """Begin after an answer of which `token` is the last; only what is new comes out."""
+        self.detokenizer.add_token(token)  # it drops the blank that a text begins with
+        self.detokenizer.finalize()
+        _ = self.detokenizer.last_segment
+        if self.parser is not None:
+            self.parser.resume(begun)
+
     @property
     def stopped(self) -> bool:
         """Whether a stop string has come."""

@@ -332,3 +332,14 @@ def test_lora(recipe, tmp_path, monkeypatch):
     assert trainable
     assert mx.allclose(engine.logits([1, 2, 3]), before, atol=1e-4)
     assert list(islice(engine.stream("hi", max_tokens=3), 2))
+
+
+@pytest.mark.parametrize("cut", ["ones", "ones 7+6=13 carry 1\ntens 4+8+1", None])
+def test_an_answer_that_was_cut_off_is_gone_on_with(engine, cut):
+    whole = engine.generate(QUESTION)
+    begun = whole.message | {"prefix": True, "content": ""}
+    begun["reasoning_content"] = whole.reasoning if cut is None else cut
+    assert whole.reasoning.startswith(begun["reasoning_content"])
+    rest = engine.generate([{"role": "user", "content": QUESTION}, begun])
+    assert begun["reasoning_content"] + rest.reasoning == whole.reasoning
+    assert rest.text == whole.text

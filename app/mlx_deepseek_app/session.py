@@ -5,29 +5,11 @@ Pure functions of frozen data, so that tabs cannot share a turn by accident.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from functools import cached_property
+from typing import Any
 
 from mlx_deepseek_app.text import model_markdown, user_markdown
-
-State = Literal["waiting", "writing", "done", "stopped", "length", "error"]
-
-
-@dataclass(frozen=True)
-class Turn:
-    """One user message or one reply; times in seconds, counts in tokens."""
-
-    role: Literal["user", "assistant"]
-    text: str = ""
-    reasoning: str = ""
-    state: State = "done"
-    error: str = ""
-    thinking_s: float | None = None
-    usage: Any = None
-
-    @property
-    def running(self) -> bool:
-        """Whether the reply is still being made."""
-        return self.state in ("waiting", "writing")
+from mlx_deepseek_app.turns import State, Turn, branch, new_id, newest_below, versions, without
 
 
 @dataclass(frozen=True)
@@ -45,38 +27,84 @@ class Settings:
 
 @dataclass(frozen=True)
 class Conversation:
-    """The turns so far; `serial` counts the replies asked for, so that a stale one is noticed."""
+    """All branches and which one is shown; `id` is set by the first question."""
 
-    turns: tuple[Turn, ...] = ()
-    serial: int = 0
+    nodes: tuple[Turn, ...] = ()
+    tip: str = ""
+    id: str = ""
+
+    @cached_property
+    def turns(self) -> tuple[Turn, ...]:
+        """The branch that is shown."""
+        return branch(self.nodes, self.tip)
 
     # -- what the user does ------------------------------------------------------------------
 
     def ask(self, text: str) -> "Conversation":
         """The user's next message and an empty reply to it."""
-        return self._with_reply((*self._settled(), Turn("user", text)))
+        return self._settled()._asked(text, self.tip)
 
     def retry(self, index: int) -> "Conversation":
-        """Answer again the user message at or before turn `index`; what followed is dropped."""
+        """Answer again the user message at or before turn `index`, as another version."""
+        settled = self._settled()
+        return settled._replied(settled._question(index))
+
+    def edit(self, index: int, text: str) -> "Conversation":
+        """Ask the user message at turn `index` differently, as another version of it."""
+        if self.turns[index].role != "user":
+            raise ValueError("only your own messages can be edited")
+        return self._settled()._asked(text, self.turns[index].parent)
+
+    def resume(self) -> "Conversation":
+        """Open the last reply again, to go on where it was cut off."""
+        reply = self.turns[-1]
+        if not reply.unfinished:
+            raise ValueError("the last reply is complete")
+        return self._replace_reply(replace(reply, state="writing", error=""))
+
+    def delete(self, index: int) -> "Conversation":
+        """Without the exchange that turn `index` belongs to; what followed stays."""
+        question = self._question(index)
+        nodes = without(self._settled().nodes, question)
+        gone = all(turn.id != self.tip for turn in nodes)
+        tip = newest_below(nodes, question.parent) if gone else self.tip
+        return replace(self, nodes=nodes, tip=tip)
+
+    def version(self, index: int) -> tuple[int, int]:
+        """Which version of turn `index` is shown, counted from 1, and how many there are."""
+        ids = versions(self.nodes, self.turns[index])
+        return ids.index(self.turns[index].id) + 1, len(ids)
+
+    def switch(self, index: int, step: int) -> "Conversation":
+        """Show the version of turn `index` that is `step` further, with what followed it last."""
+        ids = versions(self.nodes, self.turns[index])
+        at = ids.index(self.turns[index].id) + step
+        chosen = ids[min(max(at, 0), len(ids) - 1)]
+        return replace(self._settled(), tip=newest_below(self.nodes, chosen))
+
+    def _question(self, index: int) -> Turn:
         while index >= 0 and self.turns[index].role != "user":
             index -= 1
         if index < 0:
             raise IndexError("there is no message to answer again")
-        return self._with_reply(self.turns[: index + 1])
+        return self.turns[index]
 
-    def edit(self, index: int, text: str) -> "Conversation":
-        """Replace the user message at turn `index` and answer it; what followed is dropped."""
-        if self.turns[index].role != "user":
-            raise ValueError("only your own messages can be edited")
-        return self._with_reply((*self.turns[:index], Turn("user", text)))
+    def _asked(self, text: str, parent: str) -> "Conversation":
+        text = text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be kept
+        question = Turn("user", text, parent=parent)
+        return replace(self, nodes=(*self.nodes, question))._replied(question)
 
-    def _with_reply(self, turns: tuple[Turn, ...]) -> "Conversation":
-        return Conversation((*turns, Turn("assistant", state="waiting")), self.serial + 1)
+    def _replied(self, question: Turn) -> "Conversation":
+        reply = Turn("assistant", state="waiting", parent=question.id)
+        return Conversation((*self.nodes, reply), reply.id, self.id or new_id())
 
-    def _settled(self) -> tuple[Turn, ...]:
-        """The turns with a reply that was interrupted marked as stopped."""
-        return tuple(
-            replace(turn, state="stopped") if turn.running else turn for turn in self.turns
+    def _settled(self) -> "Conversation":
+        """With a reply that was interrupted marked as stopped."""
+        return replace(
+            self,
+            nodes=tuple(
+                replace(turn, state="stopped") if turn.running else turn for turn in self.nodes
+            ),
         )
 
     # -- what the model does -----------------------------------------------------------------
@@ -109,13 +137,17 @@ class Conversation:
         return self._replace_reply(replace(reply, state=state))
 
     def _replace_reply(self, reply: Turn) -> "Conversation":
-        return replace(self, turns=(*self.turns[:-1], reply))
+        nodes = tuple(reply if turn.id == reply.id else turn for turn in self.nodes)
+        return replace(self, nodes=nodes)
 
     # -- what the model is sent --------------------------------------------------------------
 
-    def messages(self, system: str = "") -> list[dict[str, str]]:
-        """The conversation for the engine: without the open reply, without failed exchanges."""
-        sent: list[dict[str, str]] = []
+    def messages(self, system: str = "") -> list[dict[str, Any]]:
+        """The conversation for the engine: without failed exchanges.
+
+        The open reply is there only if something of it was written before: to go on from.
+        """
+        sent: list[dict[str, Any]] = []
         if system.strip():
             sent.append({"role": "system", "content": system.strip()})
         for index, turn in enumerate(self.turns):
@@ -123,11 +155,11 @@ class Conversation:
             if turn.role == "user":
                 if not (following and following.state == "error"):
                     sent.append({"role": "user", "content": turn.text})
-            elif turn.state != "error" and not turn.running:
+            elif turn.state != "error" and (turn.text or turn.reasoning or not turn.running):
                 reply = {"role": "assistant", "content": turn.text}
                 if turn.reasoning:
                     reply["reasoning_content"] = turn.reasoning
-                sent.append(reply)
+                sent.append(reply | {"prefix": True} if turn.running else reply)
         return sent
 
 
@@ -139,6 +171,8 @@ def rows(conversation: Conversation) -> tuple[list[dict[str, Any]], list[int]]:
         parts = [_row("user", user_markdown(turn.text))] if turn.role == "user" else _reply(turn)
         shown.extend(parts)
         owners.extend([index] * len(parts))
+    if conversation.turns and conversation.turns[-1].unfinished:
+        shown[-1]["options"] = [{"value": "continue", "label": "Continue"}]
     return shown, owners
 
 
@@ -158,8 +192,9 @@ def _reply(turn: Turn) -> list[dict[str, Any]]:
         parts.append(_row("assistant", f"⚠️ **No answer.** {user_markdown(turn.error)}"))
     elif turn.state == "length":
         parts.append(_row("assistant", "*Cut off: the limit of new tokens was reached.*"))
-    elif turn.state == "stopped":
-        parts.append(_row("assistant", "*Stopped.*"))
+    elif turn.state in ("stopped", "cut"):
+        note = "Stopped." if turn.state == "stopped" else "Cut off: the app ended here."
+        parts.append(_row("assistant", f"*{note}*"))
     elif turn.state == "done" and not parts:
         parts.append(_row("assistant", "*The model answered with nothing.*"))
     return parts

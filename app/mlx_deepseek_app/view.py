@@ -8,6 +8,7 @@ import gradio as gr
 from mlx_deepseek_app import model, sources, status
 from mlx_deepseek_app.chat import Page, Replies, turn_index, watch_load
 from mlx_deepseek_app.host import Host
+from mlx_deepseek_app.models_page import ModelsPage
 from mlx_deepseek_app.session import Conversation, rows
 from mlx_deepseek_app.settings import SettingsPanel
 
@@ -37,10 +38,13 @@ class View:
         self.conversation = gr.State(Conversation())
         self.seen = gr.State("")  # the model that this tab's settings are for
         self._header()
-        with gr.Row(elem_id="body"):
-            with gr.Column(elem_id="talk"):
-                self._talk()
-            self.panel = SettingsPanel()
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Chat"), gr.Row(elem_id="body"):
+                with gr.Column(elem_id="talk"):
+                    self._talk()
+                self.panel = SettingsPanel()
+            with gr.Tab("Models"):
+                self.models = ModelsPage(host)
         self._wire(page)
 
     def _header(self) -> None:
@@ -99,15 +103,17 @@ class View:
         self.chat.retry(self.on_retry, [self.conversation, *knobs], shown, **FREE)
         self.chat.edit(self.on_edit, [self.conversation, *knobs], shown, **FREE)
         self.halt.click(self.on_stop, queue=False, **QUIET)
-        self.new.click(self.on_new, self.conversation, [self.prompt, *shown], queue=False, **QUIET)
+        self.new.click(self.on_new, None, [self.prompt, *shown], queue=False, **QUIET)
         facts = [self.chip, self.chat, self.meter, self.seen, self.panel.picker]
         tell = (self.on_model, [self.conversation, self.seen], [*facts, *self.panel.model_fields])
         loading = [self.panel.outcome, self.panel.cancel, self.notice]
         # what shows progress does not touch the chat, which stays usable meanwhile
         self.panel.load.click(self.on_load, self.panel.picker, loading, **FREE).then(*tell, **QUIET)
+        self.models.changed.then(*tell, **QUIET)
         self.panel.cancel.click(self.on_cancel, queue=False, **QUIET)
         self.panel.reset.click(self.on_reset, None, self.panel.recommended, queue=False, **QUIET)
         page.load(self.on_open, None, self.notice, **FREE).then(*tell, **QUIET)
+        page.load(self.models.on_filter, self.models.filters, self.models.shown, **QUIET)
         page.unload(self.on_close)
 
     async def on_send(
@@ -158,10 +164,10 @@ class View:
         """Stop this tab's reply."""
         self.replies.stop(owner(request))
 
-    def on_new(self, conversation: Conversation, request: gr.Request) -> tuple:
+    def on_new(self, request: gr.Request) -> tuple:
         """Forget the conversation."""
         self.replies.leave(owner(request))
-        fresh = Conversation(serial=conversation.serial + 1)
+        fresh = Conversation()
         known = model.facts(self.host.engine)
         return "", *self._show(Page(fresh, status.meter(fresh, known)))
 

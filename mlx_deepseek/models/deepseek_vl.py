@@ -31,6 +31,8 @@ LANGUAGE_DEFAULTS: Json = {
     "rms_norm_eps": 1e-6,
     "rope_theta": 10_000.0,
 }
+# What the hybrid's towers have beside their sizes.
+COLOURED = "output_dim", "pixel_mean", "pixel_std"
 
 
 @dataclass(frozen=True)
@@ -72,16 +74,16 @@ class DeepSeekVL(VisionLM):
 
     def __init__(self, config: Json):
         language = dense.build({**LANGUAGE_DEFAULTS, **part(config, "language_config")})
-        aligner = part(part(config, "aligner_config"), "params")
-        sizes = aligner["input_dim"], aligner["n_embed"], aligner.get("depth", 2)
         vision = part(config, "vision_config")
         if vision.get("cls") == "HybridVisionTower":
             hybrid = read_hybrid(part(vision, "params"))
+            sizes = read_aligner(config, "low_high_hybrid_split_mlp_gelu")
             background = as_bytes(hybrid.high_colours.mean)
             reader = VLReader(hybrid.high.image_px, hybrid.side, background, None)
             tower, projector = HybridTower(hybrid), HybridProjector(*sizes)
         else:
             single = read_siglip(part(vision, "params"))
+            sizes = read_aligner(config, "mlp_gelu")
             colours = Normalisation()
             background = as_bytes(colours.mean)
             reader = VLReader(single.image_px, single.side, background, colours)
@@ -103,13 +105,30 @@ def as_bytes(colour: tuple[float, float, float]) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def read_siglip(params: Json) -> SigLIPConfig:
-    """SigLIP-L's sizes."""
+def read_aligner(config: Json, kind: str) -> tuple[int, int, int]:
+    """The projector's widths and depth."""
+    reader = Reader(part(part(config, "aligner_config"), "params"))
+    reader.only("projector_type", kind)
+    sizes = reader.need("input_dim"), reader.need("n_embed"), reader.get("depth", 1)
+    reader.finish()
+    return sizes
+
+
+def read_tower(params: Json, name: str, *known: str) -> Reader:
+    """A tower's keys, of which `known` are read elsewhere."""
     reader = Reader(params)
-    reader.only("model_name", "siglip_large_patch16_384")
+    reader.only("model_name", name)
+    reader.only("select_feature", "same")
     reader.only("select_layer", -1)
+    reader.seen |= {"ckpt_path", *known}
+    return reader
+
+
+def read_siglip(params: Json, *known: str) -> SigLIPConfig:
+    """SigLIP-L's sizes."""
+    reader = read_tower(params, "siglip_large_patch16_384", *known)
     width = reader.get("width", 1024)
-    return SigLIPConfig(
+    siglip = SigLIPConfig(
         width=width,
         layers=reader.get("layers", 24),
         heads=reader.get("heads", 16),
@@ -117,6 +136,8 @@ def read_siglip(params: Json) -> SigLIPConfig:
         image_px=reader.need("image_size"),
         gelu="exact",
     )
+    reader.finish()
+    return siglip
 
 
 def read_hybrid(params: Json) -> HybridConfig:
@@ -124,8 +145,7 @@ def read_hybrid(params: Json) -> HybridConfig:
     high, low = part(params, "high_res_cfg"), part(params, "low_res_cfg")
     if params.get("concat_type", "tuple") != "tuple":
         raise ConfigError(f"concat_type is {params['concat_type']!r}. Expected 'tuple'.")
-    reader = Reader(high)
-    reader.only("model_name", "sam_b_downsample")
+    reader = read_tower(high, "sam_b_downsample", *COLOURED)
     sizes = SAMConfig()
     sam = SAMConfig(
         width=reader.get("width", sizes.width),
@@ -136,7 +156,9 @@ def read_hybrid(params: Json) -> HybridConfig:
         neck_width=reader.get("prompt_embed_dim", sizes.neck_width),
         compressed=tuple(reader.get("downsample_channels", sizes.compressed)),
     )
-    return HybridConfig(sam, read_siglip(low), colours(high, CLIP_COLOURS), colours(low))
+    reader.finish()
+    siglip = read_siglip(low, *COLOURED)
+    return HybridConfig(sam, siglip, colours(high, CLIP_COLOURS), colours(low))
 
 
 def colours(config: Json, default: Normalisation | None = None) -> Normalisation:

@@ -18,6 +18,9 @@ from mlx_deepseek.vision.tiles import best_resolution
 
 # More pictures in one prompt are not cut into tiles.
 TILED_PICTURES = 2
+# How mlx-vlm chose what it quantized; the tensors say what. It pads the encoder's MLP with zeros
+# to whole groups, and then `intermediate_size` is its width.
+QUANTIZED_BY = {"skip_vision", "skip_vision_non_divisible"}
 
 
 @dataclass(frozen=True)
@@ -51,18 +54,13 @@ class DeepSeekVL2(VisionLM):
     """Order of features: view, separator, tiles; a newline ends each row of either."""
 
     def __init__(self, config: Json, layout: str | None = None):
-        vision, self_config = read_vision(config), Reader(part(config, "projector_config"))
-        ratio = self_config.get("downsample_ratio", 2)
-        side = ceil(vision.side / ratio)
+        vision = read_vision(config)
+        width, depth, ratio = read_projector(config, vision.width)
         candidates = tuple((w, h) for w, h in config["candidate_resolutions"])
-        super().__init__(
-            deepseek_language(config, layout), VL2Reader(candidates, vision.image_px, side)
-        )
-        width = self_config.need("n_embed")
+        reader = VL2Reader(candidates, vision.image_px, ceil(vision.side / ratio))
+        super().__init__(deepseek_language(config, layout), reader)
         self.vision = SigLIP(vision)
-        self.projector = DownsamplingProjector(
-            vision.width, width, self_config.get("depth", 2), ratio
-        )
+        self.projector = DownsamplingProjector(vision.width, width, depth, ratio)
         self.image_newline = mx.zeros((width,))
         self.view_seperator = mx.zeros((width,))  # the release's spelling
 
@@ -83,18 +81,31 @@ def read_vision(config: Json) -> SigLIPConfig:
     """SigLIP-SO400M's sizes; releases leave some of them out."""
     reader = Reader(part(config, "vision_config"))
     reader.only("model_name", "siglip_so400m_patch14_384")
+    reader.seen |= QUANTIZED_BY
     width = reader.need("width")
     vision = SigLIPConfig(
         width=width,
         layers=reader.need("layers"),
         heads=reader.get("heads", 16),
-        inner=int(width * reader.get("mlp_ratio", 3.7362)),
+        inner=reader.get("intermediate_size", int(width * reader.get("mlp_ratio", 3.7362))),
         image_px=reader.get("image_size", 384),
         patch_px=reader.need("patch_size"),
         gelu="tanh",
     )
     reader.finish()
     return vision
+
+
+def read_projector(config: Json, inner: int) -> tuple[int, int, int]:
+    """The projector's width, depth and side of the squares that it joins."""
+    reader = Reader(part(config, "projector_config"))
+    reader.only("projector_type", "downsample_mlp_gelu")
+    reader.only("input_dim", inner)
+    reader.only("mlp_ratio", 1)
+    reader.only("token_pooling", False)
+    sizes = reader.need("n_embed"), reader.get("depth", 2), reader.get("downsample_ratio", 2)
+    reader.finish()
+    return sizes
 
 
 def build(config: Json, layout: str | None = None) -> DeepSeekVL2:

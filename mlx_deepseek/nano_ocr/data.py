@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
-from mlx_deepseek.nano_ocr.pictures import KINDS, Example, example
+from mlx_deepseek.nano_ocr.pictures import KINDS, PATCH_PX, Example, example
+from mlx_deepseek.nano_ocr.shape import VIEW_PX
 from mlx_deepseek.nano_ocr.tokenizer import BOS, EOS, IMAGE, build_tokenizer
 
 PAD_ID = 2
@@ -24,6 +25,8 @@ class Batch:
     """Pictures uint8 [B, px, px, 3], tokens int32 [B, L], lengths [B] of prompts and of rows.
 
     Rows begin with BOS, one token for the picture (which the trainer expands) and the question.
+    `patches` [B, side, side] are the characters in the middle of patches, PAD_ID where there is
+    none.
     """
 
     pictures: np.ndarray
@@ -31,6 +34,20 @@ class Batch:
     prompt: np.ndarray
     total: np.ndarray
     kinds: tuple[str, ...]
+    patches: np.ndarray
+
+
+def labelled(tokenizer: Tokenizer, item: Example) -> np.ndarray:
+    """The character in the middle of each patch of a picture."""
+    side = VIEW_PX // PATCH_PX
+    labels = np.full((side, side), PAD_ID, np.int32)
+    middles = (np.arange(side) + 0.5) * PATCH_PX
+    for character, left, top, right, bottom in item.glyphs:
+        rows = (middles >= top) & (middles < bottom)
+        columns = (middles >= left) & (middles < right)
+        if character != " ":
+            labels[np.ix_(rows, columns)] = tokenizer.token_to_id(character) or PAD_ID
+    return labels
 
 
 def encode(tokenizer: Tokenizer, item: Example) -> tuple[list[int], list[int]]:
@@ -56,6 +73,7 @@ def collate(tokenizer: Tokenizer, items: list[Example]) -> Batch:
         np.array([len(prompt) for prompt, _ in coded], np.int32),
         np.array([len(row) for row in rows], np.int32),
         tuple(item.kind for item in items),
+        np.stack([labelled(tokenizer, item) for item in items]),
     )
 
 

@@ -8,7 +8,6 @@ import mlx.nn as nn
 from mlx_deepseek import models
 from mlx_deepseek.config import Json
 from mlx_deepseek.layers.moe import MoE
-from mlx_deepseek.models.deepseek_ocr import DeepSeekOCR
 from mlx_deepseek.nano.dense_moe import DenseMoE, FastMLP
 from mlx_deepseek.nano.fast_math import sigmoid, softmax
 from mlx_deepseek.vision.sam import RelativeAttention, between
@@ -79,7 +78,7 @@ def pointwise(convolution: nn.Conv2d) -> Pointwise:
     return fast
 
 
-def build_for_training(config: Json) -> tuple[DeepSeekOCR, list[DenseMoE]]:
+def build_for_training(config: Json) -> tuple[Any, list[DenseMoE]]:
     """The model with fast modules, and its MoE layers in order."""
     model: Any = models.build(config)
     moes = []

@@ -14,16 +14,16 @@ import mlx.optimizers as optim
 import numpy as np
 from mlx.utils import tree_unflatten
 
-from mlx_deepseek.models.deepseek_ocr import DeepSeekOCR
 from mlx_deepseek.nano.fast_math import cross_entropy
 from mlx_deepseek.nano.muon import Muon
 from mlx_deepseek.nano.train import initialise, named
-from mlx_deepseek.nano_ocr.data import Batch, Drawing
+from mlx_deepseek.nano_ocr.data import PAD_ID, Batch, Drawing
 from mlx_deepseek.nano_ocr.fast import build_for_training
 from mlx_deepseek.nano_ocr.pictures import KINDS
 from mlx_deepseek.nano_ocr.shape import nano_ocr_config
 from mlx_deepseek.nano_ocr.tokenizer import build_tokenizer
 from mlx_deepseek.vision.layout import rows
+from mlx_deepseek.vision.sam import through
 
 Report = Callable[[str], None]
 # Tensors that AdamW trains: tables, the router, and everything that is no matrix.
@@ -34,6 +34,7 @@ ADAM_NAMES = (
     "rel_pos",
     "pos_embed",
     "position_embedding",
+    "glyph_head",
 )
 # How often each kind comes in the end.
 LATER = {"word": 1.0, "line": 2.5, "lines": 2.5, "table": 1.2, "locate": 0.8}
@@ -45,14 +46,13 @@ class Plan:
 
     minutes: float = 60.0
     batch: int = 32
-    muon_rate: float = 3e-3
-    adam_rate: float = 7e-4
+    muon_rate: float = 8e-4
+    adam_rate: float = 3e-4
     warmup_steps: int = 100
     weight_decay: float = 0.01
-    enough: float = 0.6  # words right before examples get harder,
-    harder: float = 1 / 500  # and by how much in a step
-    hard_from: float = 0.3  # parts of the run in which they get harder at the latest
-    hard_until: float = 0.7
+    enough: tuple[float, float] = (0.4, 0.6)  # words right, below and above which examples change,
+    glyph_weight: float = 1.0  # of the loss of characters in patches
+    harder: float = 1 / 1200  # and by how much in a step
     save_every_s: float = 120.0
     report_every: int = 25
     seed: int = 0
@@ -80,6 +80,10 @@ class Trainer:
         self.tokenizer = build_tokenizer()
         self.config = nano_ocr_config(self.tokenizer.get_vocab_size())
         self.model, self.moes = build_for_training(self.config)
+        # Told the character in each patch, the encoder learns in minutes what answers teach in
+        # hours; nothing else uses it.
+        width, vocab = self.model.vision.sam.pos_embed.shape[-1], self.tokenizer.get_vocab_size()
+        self.model.glyph_head = nn.Linear(width, vocab)
         initialise(self.model, 0.02)
         self.optimizer = optim.MultiOptimizer(
             [
@@ -92,6 +96,7 @@ class Trainer:
         self.step = 0
         self.elapsed_s = 0.0
         self.hard = 0.0
+        self.seen = 0.0  # running, of characters in patches that are right
         # Running, of answers that are right token by token.
         self.right: dict[str, float] = dict.fromkeys(KINDS, 0.0)
         self._compiled = self._compile()
@@ -114,11 +119,11 @@ class Trainer:
         return 1 - self.hard, shares
 
     def harden(self) -> None:
-        """Make examples harder once words are read, and in time anyway."""
-        if self.right["word"] > self.plan.enough:
-            self.hard += self.plan.harder
-        due = (self.progress - self.plan.hard_from) / (self.plan.hard_until - self.plan.hard_from)
-        self.hard = min(1.0, max(self.hard, due))
+        """Examples get harder while words are read, and easier again when they are not."""
+        low, high = self.plan.enough
+        right = self.right["word"]
+        step = self.plan.harder if right > high else -self.plan.harder if right < low else 0.0
+        self.hard = min(1.0, max(0.0, self.hard + step))
 
     def update(self, batch: Batch) -> float:
         """One step; returns the batch's loss."""
@@ -127,9 +132,10 @@ class Trainer:
         peaks = self.plan.muon_rate, self.plan.adam_rate
         for part, peak in zip(self.optimizer.optimizers, peaks, strict=True):
             part.learning_rate = mx.array(peak * rate)
-        arrays = (batch.pictures, batch.ids, batch.prompt, batch.total)
-        loss, right, load = self._compiled(*(mx.array(array) for array in arrays))
-        mx.eval(self.model.state, self.optimizer.state, loss, right, load)
+        arrays = (batch.pictures, batch.ids, batch.prompt, batch.total, batch.patches)
+        loss, right, load, seen = self._compiled(*(mx.array(array) for array in arrays))
+        mx.eval(self.model.state, self.optimizer.state, loss, right, load, seen)
+        self.seen += 0.05 * (seen.item() - self.seen)
         for kind, good in zip(batch.kinds, np.array(right), strict=True):
             self.right[kind] += 0.01 * (float(good) - self.right[kind])
         self.harden()
@@ -164,7 +170,8 @@ class Trainer:
         kinds = " ".join(f"{kind} {value:.2f}" for kind, value in self.right.items())
         return (
             f"step {self.step} {self.elapsed_s / 60:.1f} min rate {self.rate():.2f} "
-            f"easy {self.wanted()[0]:.2f} loss {loss:.3f} load {self.load:.2f} | {kinds}"
+            f"easy {self.wanted()[0]:.2f} loss {loss:.3f} "
+            f"load {self.load:.2f} seen {self.seen:.2f} | {kinds}"
         )
 
     def save(self, folder: Path) -> None:
@@ -195,30 +202,42 @@ class Trainer:
     def _compile(self) -> Callable:
         state = [self.model.state, self.optimizer.state]
 
-        def losses(pictures, ids, prompt, total):
-            loss, right = measure(self.model, pictures, ids, prompt, total)
+        def losses(pictures, ids, prompt, total, patches):
+            loss, right, seen_loss, seen = measure(
+                self.model, pictures, ids, prompt, total, patches
+            )
             loads = [moe.last_load for moe in self.moes]
             busiest = mx.stack([load.max() / load.mean() for load in loads]).max()
-            return loss, right, busiest
+            return loss + self.plan.glyph_weight * seen_loss, (loss, right, busiest, seen)
 
         gradients_of = nn.value_and_grad(self.model, losses)
 
         @partial(mx.compile, inputs=state, outputs=state)
-        def step(pictures, ids, prompt, total):
-            (loss, right, load), gradients = gradients_of(pictures, ids, prompt, total)
+        def step(*arrays):
+            (_, outcome), gradients = gradients_of(*arrays)
             gradients, _ = optim.clip_grad_norm(gradients, 1.0)
             self.optimizer.update(self.model, gradients)
-            return loss, right, load
+            return outcome
 
         return step
 
 
 def measure(
-    model: DeepSeekOCR, pictures: mx.array, ids: mx.array, prompt: mx.array, total: mx.array
-) -> tuple[mx.array, mx.array]:
-    """Teacher-forced loss per token of the answers, and which of them are right throughout [B]."""
+    model: Any,
+    pictures: mx.array,
+    ids: mx.array,
+    prompt: mx.array,
+    total: mx.array,
+    patches: mx.array,
+) -> tuple[mx.array, mx.array, mx.array, mx.array]:
+    """Teacher-forced loss per token of the answers, and which of them are right throughout [B].
+
+    Then the loss per patch of the characters in patches, and how many of those drawn are right.
+    """
     pixels = (pictures.astype(mx.float32) / 255 - 0.5) / 0.5
-    features = laid_out(model, pixels)  # [B, slots, D]
+    inner = through(model.vision.sam.blocks, model.vision.sam.embed(pixels))
+    seen_loss, seen = recognised(model.glyph_head(inner), patches)
+    features = laid_out(model, inner)  # [B, slots, D]
     words = model.embed(ids)
     inputs = mx.concatenate([words[:, :1], features, words[:, 2:]], axis=1)
     hidden = model.language.hidden(ids, None, inputs)[:, features.shape[1] - 1 :]  # [B, L, D]
@@ -227,14 +246,24 @@ def measure(
     logits, targets = model.language.head(hidden[:, :-1]), ids[:, 1:]
     loss = (cross_entropy(logits, targets) * counted).sum() / counted.sum()
     right = (mx.argmax(logits, axis=-1) == targets) | ~counted
-    return loss, right.all(axis=-1)
+    return loss, right.all(axis=-1), seen_loss, seen
 
 
-def laid_out(model: DeepSeekOCR, pixels: mx.array) -> mx.array:
-    """What `see` gives for each of many pictures without tiles: [B, slots, D]."""
-    features = model.encode(pixels)
-    side = round(features.shape[1] ** 0.5)
-    grid = mx.unflatten(features, 1, (side, side))
+def recognised(logits: mx.array, patches: mx.array) -> tuple[mx.array, mx.array]:
+    """Loss per patch, empty ones counting little, and the part of the others that is right."""
+    drawn = patches != PAD_ID
+    weights = mx.where(drawn, 1.0, 0.02)
+    loss = (cross_entropy(logits, patches) * weights).sum() / weights.sum()
+    right = (mx.argmax(logits, axis=-1) == patches) & drawn
+    return loss, right.sum() / mx.maximum(drawn.sum(), 1)
+
+
+def laid_out(model: Any, inner: mx.array) -> mx.array:
+    """What `see` gives for each of many pictures without tiles [B, slots, D], of SAM's blocks."""
+    sam, clip = model.vision.sam, model.vision.clip
+    local = through(sam.downsamples, through(sam.neck, inner))
+    grid = model.projector(mx.concatenate([clip(local)[:, 1:], local.flatten(1, 2)], axis=-1))
+    grid = mx.unflatten(grid, 1, local.shape[1:3])
     view = mx.vmap(lambda one: rows(one, model.image_newline))(grid)
     last = mx.broadcast_to(model.view_seperator, (len(view), 1, view.shape[-1]))
     return mx.concatenate([view, last], axis=1)

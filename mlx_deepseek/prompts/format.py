@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlx_deepseek.errors import PromptError
-from mlx_deepseek.prompts.markers import BOS, EOS
+from mlx_deepseek.prompts.markers import BOS, EOS, THINK_OPEN
 from mlx_deepseek.prompts.messages import (
+    GUARD,
     PICTURE,
     Message,
     Tokenizer,
@@ -19,6 +20,7 @@ from mlx_deepseek.prompts.messages import (
     guarded,
 )
 from mlx_deepseek.prompts.parser import OutputParser
+from mlx_deepseek.prompts.resume import begun, split
 from mlx_deepseek.prompts.tools import ToolMarkup
 
 # DeepSeek-V2.5's model card; the API's JSON mode adds the same.
@@ -83,15 +85,17 @@ class PromptFormat:
     ) -> str:
         """The prompt of a conversation, BOS included.
 
-        Control tokens that users typed are as good as the format's own in it: encode untrusted
-        conversations with `render_ids`.
+        A last message of the assistant with "prefix" true is gone on with. Control tokens that
+        users typed are as good as the format's own in it: encode untrusted conversations with
+        `render_ids`.
 
         Raises:
             PromptError: the format cannot express the messages.
         """
-        return self._written(
+        text = self._written(
             self._checked(messages), tools, thinking, add_generation_prompt, json_output
         )
+        return text.replace(GUARD, "")
 
     def _written(
         self,
@@ -102,6 +106,7 @@ class PromptFormat:
         json_output: bool = False,
     ) -> str:
         """`render` of checked messages."""
+        messages, answer = split(messages)
         if self.tools is None and (tools or any(m.get("tool_calls") for m in messages)):
             raise PromptError(
                 f"Prompt format {self.id!r} has no tool calls. Describe the tools in a "
@@ -115,7 +120,9 @@ class PromptFormat:
             instructions.append(self.json_instruction)
         if instructions:
             messages = extend_system(messages, instructions, blank=self.blank_system)
-        text = self.turns(messages, self.thinks(thinking), add_generation_prompt)
+        generate = add_generation_prompt or answer is not None
+        text = self.turns(messages, self.thinks(thinking), generate)
+        text += begun(answer, text, self.thinking == "model") if answer else ""
         return text.replace(PICTURE, self.picture or "")
 
     def render_ids(
@@ -133,6 +140,14 @@ class PromptFormat:
         controls = [c for c in control_tokens(tokenizer) if c not in self.user_may]
         messages = [guard(message, controls) for message in self._checked(messages)]
         return encode(tokenizer, self._written(messages, guarded(tools, controls), **options))
+
+    def begun(self, messages: Sequence[Message], thinking: bool | None = None) -> str:
+        """What has been written of the answer that `render` lets the model go on with."""
+        _, answer = split(self._checked(messages))
+        if answer is None:
+            return ""
+        opening = THINK_OPEN if self.reasoning_open(thinking) else ""
+        return begun(answer, opening, self.thinking == "model")
 
     def _checked(self, messages: Sequence[Message]) -> list[Message]:
         by_value = self.tools is not None and self.tools.by_value

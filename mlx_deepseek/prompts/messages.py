@@ -9,7 +9,8 @@ from mlx_deepseek.errors import PromptError
 Message = Mapping[str, Any]
 ROLES = ("system", "user", "assistant", "tool")
 
-# Put inside control tokens that users typed, so that they are encoded as plain text.
+# What it separates is encoded apart: it is put inside control tokens that users typed, so that they
+# become plain text, and where a format's originals are encoded in pieces.
 GUARD = "\ue000"
 # Stands for a picture in a checked message.
 PICTURE = "\ue001"

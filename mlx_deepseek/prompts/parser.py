@@ -43,6 +43,12 @@ class OutputParser:
         self._blanks = {"reasoning": "", "text": ""}  # held back: may be leading or trailing
         self._said = {"reasoning": False, "text": False}
 
+    def resume(self, begun: str) -> None:
+        """Begin after output that was read before; only what is new comes out."""
+        self.feed(begun)
+        self._pending = ""
+        self._blanks = {"reasoning": "", "text": ""}
+
     def feed(self, piece: str) -> Delta:
         """Take the next piece of output, of any length."""
         self._pending += piece

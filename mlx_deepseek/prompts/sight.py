@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mlx_deepseek.errors import PromptError
 from mlx_deepseek.prompts.format import PromptFormat
 from mlx_deepseek.prompts.markers import BOS, EOS
-from mlx_deepseek.prompts.messages import Message, is_picture, pictures, with_pictures
+from mlx_deepseek.prompts.messages import GUARD, Message, is_picture, pictures, with_pictures
 from mlx_deepseek.prompts.plain import PlainChat
 
 # Phrases to find and boxes around them; all that grounding needs comes from the user.
@@ -33,7 +33,8 @@ class VLChat(PlainChat):
     picture: str | None = "<image_placeholder>"
 
     def turns(self, messages: Sequence[Message], thinking: bool, generate: bool) -> str:
-        """The system prompt first."""
+        """The system prompt first; no message has blanks around it, as in the original."""
+        messages = [{**message, "content": message["content"].strip()} for message in messages]
         if messages[0]["role"] != "system":
             messages = [{"role": "system", "content": VL_SYSTEM}, *messages]
         return super().turns(messages, thinking, generate)
@@ -57,8 +58,8 @@ class VL2Chat(PromptFormat):
                     out.append(content)
                 case "user":
                     out.append(f"{USER}: {content}\n\n{ASSISTANT}:")
-                case "assistant":
-                    out.append(content + EOS)
+                case "assistant":  # the original encodes it apart from the colon
+                    out.append(GUARD + content + EOS)
                 case role:
                     raise PromptError(f"Prompt format {self.id!r} has no {role!r} messages.")
         return "".join(out)

@@ -1,14 +1,14 @@
 """What DeepSeek-OCR answers: Markdown in which blocks are named and located (arXiv:2510.18234).
 
-A block begins with `<|ref|>label<|/ref|><|det|>[[x1, y1, x2, y2]]<|/det|>`, on a grid that runs
-from 0 to 999 along both sides of the page; its text follows.
+A block begins as `prompts.grounding` describes; its text follows.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-GRID = 999
+from mlx_deepseek.prompts.grounding import LOCATED, Box, Size, boxes
+
 FIGURE = "image"
 # Labels of layout; what else is located is a phrase of the page, and so text itself.
 LAYOUT = frozenset(
@@ -41,20 +41,11 @@ LAYOUT = frozenset(
         "seal",
     }
 )
-# A label never spans another marker, or one lost <|/ref|> would swallow the page.
-BLOCK = re.compile(
-    r"<\|ref\|>((?:(?!<\|).)*)<\|/ref\|>\s*<\|det\|>((?:(?!<\|).)*)<\|/det\|>[ \t]*\n?", re.DOTALL
-)
 # A block that is just being written, or was cut off; without its last, unfinished marker.
 UNFINISHED = re.compile(
     r"<\|ref\|>((?:(?!<\|).)*)(?:<\|/ref\|>\s*(?:<\|det\|>[^<]*)?<?)?$", re.DOTALL
 )
 MARKERS = ("<|ref|>", "<|/ref|>", "<|det|>", "<|/det|>")
-NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
-RECTANGLE = re.compile(r"\[([^\[\]]*)\]")
-
-Box = tuple[int, int, int, int]
-Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -88,11 +79,11 @@ def parse(answer: str, size: Size, done: bool = True) -> tuple[Block, ...]:
 
 
 def _blocks(answer: str, size: Size, done: bool) -> Iterator[Block]:
-    label, boxes, start = "", (), 0
-    for match in BLOCK.finditer(answer):
-        yield from _block(label, boxes, answer[start : match.start()])
-        label, boxes, start = match[1].strip(), _boxes(match[2], size), match.end()
-    yield from _block(label, boxes, _finished(answer[start:], done))
+    label, places, start = "", (), 0
+    for match in LOCATED.finditer(answer):
+        yield from _block(label, places, answer[start : match.start()])
+        label, places, start = match[1].strip(), boxes(match[2], size), match.end()
+    yield from _block(label, places, _finished(answer[start:], done))
 
 
 def _block(label: str, boxes: tuple[Box, ...], text: str) -> Iterator[Block]:
@@ -115,22 +106,3 @@ def _without_partial_marker(text: str) -> str:
     tail = text[start:]
     partial = start >= 0 and any(marker.startswith(tail) for marker in MARKERS)
     return text[:start] if partial and tail not in MARKERS and len(tail) > 1 else text
-
-
-def _boxes(text: str, size: Size) -> tuple[Box, ...]:
-    """Rectangles of four numbers each, in pixels; anything else is left out."""
-    found = []
-    for rectangle in RECTANGLE.findall(text):
-        numbers = [float(number) for number in NUMBER.findall(rectangle)]
-        if len(numbers) == 4:
-            found.append(_pixels(numbers, size))
-    return tuple(found)
-
-
-def _pixels(numbers: list[float], size: Size) -> Box:
-    """Grid to pixels, rounded down as the authors do; inside the picture, corners in order."""
-    x1, y1, x2, y2 = (
-        int(min(max(number / GRID, 0), 1) * side)
-        for number, side in zip(numbers, (*size, *size), strict=True)
-    )
-    return min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)

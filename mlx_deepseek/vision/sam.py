@@ -15,7 +15,7 @@ from mlx_deepseek.vision.resize import resize, resize_table
 from mlx_deepseek.vision.vit import Attention, Block, PatchEmbed
 
 # Scores held at a time; further queries wait for their turn.
-SCORES_AT_A_TIME = 1 << 26
+SCORES_AT_A_TIME = 1 << 23
 
 
 @dataclass(frozen=True)

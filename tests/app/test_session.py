@@ -1,14 +1,49 @@
 """The conversation as a value."""
 
+import itertools
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mlx_deepseek_app.session import Conversation, rows
+from mlx_deepseek_app.turns import is_tree
 from tests.app.scripted import Chunk
 
 
 def answered(conversation, text="fine", reasoning=""):
     chunks = [(0.5, Chunk(reasoning=reasoning)), (2.0, Chunk(text=text))]
     return conversation.write(chunks).finish()
+
+
+@st.composite
+def histories(draw):
+    """A conversation after each of some things that a user may do."""
+    talk = answered(Conversation().ask(draw(words)), draw(words), draw(words))
+    steps = [talk]
+    for _ in range(draw(st.integers(0, 8))):
+        index = draw(st.integers(0, len(talk.turns) - 1))
+        match draw(st.sampled_from(["ask", "edit", "retry", "switch", "resume"])):
+            case "ask":
+                talk = talk.ask(draw(words))
+            case "edit":
+                talk = talk.edit(index - index % 2, draw(words))
+            case "retry":
+                talk = talk.retry(index)
+            case "switch":
+                talk = talk.switch(index, draw(st.integers(-2, 2)))
+            case "resume" if talk.turns[-1].unfinished:
+                talk = talk.resume()
+        steps.append(talk)
+        if talk.turns[-1].running:
+            talk = talk.write([(0.5, Chunk(text=draw(words)))])
+            talk = talk.finish(stopped=draw(st.booleans()))
+            steps.append(talk)
+    return steps
+
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+talks = histories()
 
 
 def test_a_reply_is_written_and_sent_back_with_its_reasoning():
@@ -72,3 +107,56 @@ def test_asking_while_a_reply_runs_keeps_what_was_written():
     talk = Conversation().ask("one").write([(0.1, Chunk(text="par"))]).ask("two")
     assert talk.turns[1].state == "stopped"
     assert talk.messages()[1] == {"role": "assistant", "content": "par"}
+
+
+@given(talks)
+def test_branches_never_lose_a_turn_and_stay_a_tree(steps):
+    for before, after in itertools.pairwise(steps):
+        assert {turn.id for turn in before.nodes} <= {turn.id for turn in after.nodes}
+    talk = steps[-1]
+    assert is_tree(talk.nodes)
+    assert [turn.role for turn in talk.turns] == ["user", "assistant"] * (len(talk.turns) // 2)
+    for index in range(len(talk.turns)):
+        at, of = talk.version(index)
+        assert 1 <= at <= of
+        back = talk.switch(index, -1).switch(index, 1) if at > 1 else talk
+        assert back.turns[index].id == talk.turns[index].id
+
+
+@given(talks, st.data())
+def test_deleting_takes_one_exchange_and_keeps_the_others(steps, data):
+    talk = steps[-1]
+    index = data.draw(st.integers(0, len(talk.turns) - 1))
+    left = talk.delete(index)
+    assert is_tree(left.nodes)
+    asked = talk.turns[index - index % 2]
+    replies = sum(turn.parent == asked.id for turn in talk.nodes)
+    assert len(left.nodes) == len(talk.nodes) - 1 - replies
+    if index // 2 < len(talk.turns) // 2 - 1:  # not the last
+        kept = [turn.id for turn in talk.turns if turn.id not in (asked.id, asked.id)]
+        at = talk.turns.index(asked)
+        assert [turn.id for turn in left.turns] == kept[:at] + kept[at + 1 :]
+
+
+def test_versions_are_counted_and_switched_with_what_followed():
+    talk = answered(answered(Conversation().ask("one")).ask("two"))
+    edited = answered(talk.edit(0, "uno"))
+    assert edited.version(0) == (2, 2)
+    assert [turn.text for turn in edited.switch(0, -1).turns] == ["one", "fine", "two", "fine"]
+    assert answered(edited.retry(1)).version(1) == (2, 2)
+
+
+def test_a_cut_off_reply_goes_on_where_it_was():
+    talk = Conversation().ask("count").write([(0.5, Chunk(text="one "))]).finish(stopped=True)
+    assert rows(talk)[0][-1]["options"] == [{"value": "continue", "label": "Continue"}]
+    again = talk.resume()
+    assert again.messages()[-1] == {"role": "assistant", "content": "one ", "prefix": True}
+    done = again.write([(0.6, Chunk(text="two"))]).finish()
+    assert [turn.text for turn in done.turns] == ["count", "one two"]
+    assert "options" not in rows(done)[0][-1]
+    with pytest.raises(ValueError, match="complete"):
+        done.resume()
+
+
+def test_half_of_a_surrogate_pair_does_not_spoil_a_conversation():
+    Conversation().ask("\ud800").turns[0].text.encode()

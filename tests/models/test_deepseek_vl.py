@@ -8,6 +8,7 @@ import pytest
 
 from mlx_deepseek import catalog, models
 from mlx_deepseek.checkpoint import load_source
+from mlx_deepseek.errors import ConfigError
 from mlx_deepseek.vision.pictures import open_picture
 from mlx_deepseek.vision.plan import Pixels
 from tests.models.test_parity import LIMIT, relative
@@ -98,3 +99,20 @@ def test_a_very_long_picture_keeps_its_least_side():
     square = np.asarray(reader.squared(Image.new("RGB", (4000, 10), "red")))
     assert square.shape == (384, 384, 3)
     assert (square == (255, 0, 0)).all(axis=-1).any(axis=1).sum() == 14
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("key", ["select_layer", "model_name", "unheard_of"])
+def test_what_is_not_computed_is_refused(golden_config, case, key):
+    config = golden_config(case)
+    params = config["vision_config"]["params"]
+    params.get("low_res_cfg", params)[key] = "other"
+    with pytest.raises(ConfigError, match=key):
+        models.build(config)
+
+
+def test_a_projector_of_another_kind_is_refused(golden_config):
+    config = golden_config("deepseek_vl_1p3b")
+    config["aligner_config"]["params"]["projector_type"] = "low_high_hybrid_split_mlp_gelu"
+    with pytest.raises(ConfigError, match="projector_type"):
+        models.build(config)

@@ -5,6 +5,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
+from mlx.utils import tree_flatten
 
 from mlx_deepseek import catalog, models
 from mlx_deepseek.checkpoint import load_source
@@ -92,8 +93,33 @@ def test_preprocessing_is_the_originals_bit_by_bit(released, goldens, goldens_ro
 
 
 @pytest.mark.parametrize(
-    "change", [{"tile_tag": "1D"}, {"global_view_pos": "tail"}, {"projector_config": None}]
+    "change",
+    [
+        {"tile_tag": "1D"},
+        {"global_view_pos": "tail"},
+        {"projector_config": None},
+        {"projector_config": {"n_embed": 60, "input_dim": 36, "projector_type": "linear"}},
+        {"projector_config": {"n_embed": 60, "input_dim": 36, "token_pooling": True}},
+        {"projector_config": {"n_embed": 60, "input_dim": 37}},
+    ],
 )
 def test_what_is_not_computed_is_refused(golden_config, change):
     with pytest.raises(ConfigError):
         models.build(golden_config("deepseek_vl2_tiny") | change)
+
+
+def test_an_encoder_that_mlx_vlm_padded_computes_the_same(loaded, golden_config):
+    """Its old versions widen the MLP with zeros to whole groups, and say so in config.json."""
+    config, original = golden_config("deepseek_vl2_tiny"), loaded["deepseek_vl2_tiny"]
+    config["vision_config"] |= {"intermediate_size": 192, "skip_vision": False}
+    padded: Any = models.build(config)
+    weights = dict(tree_flatten(original.parameters()))
+    for name, value in weights.items():
+        if name.startswith("vision.") and ".fc1." in name:
+            more = 192 - value.shape[0]
+            weights[name] = mx.pad(value, [(0, more), *[(0, 0)] * (value.ndim - 1)])
+        elif name.startswith("vision.") and name.endswith(".fc2.weight"):
+            weights[name] = mx.pad(value, [(0, 0), (0, 192 - value.shape[1])])
+    padded.load_weights(list(weights.items()))
+    tiles = mx.random.uniform(-1, 1, (2, 70, 70, 3), key=mx.random.key(0))
+    assert relative(padded.encode(tiles), original.encode(tiles)) <= 1e-5

@@ -7,6 +7,7 @@ from mlx_deepseek.errors import PromptError
 from mlx_deepseek.nano_ocr.tokenizer import build_tokenizer
 from mlx_deepseek.prompts import FORMATS, for_checkpoint
 from mlx_deepseek.prompts.sight import VL_SYSTEM
+from tests.prompts.test_messages import Letters
 
 BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
 PICTURE = {"type": "image", "image": "a.png"}
@@ -31,6 +32,15 @@ def test_vl_has_a_system_prompt_of_its_own():
     assert other.startswith(f"{BOS}Be brief.\n\nUser: <image_placeholder>")
 
 
+def test_vl_messages_have_no_blanks_around_them():
+    messages = [user(text(" Hi\n")), {"role": "assistant", "content": " Hello. "}, user(text("x "))]
+    assert (
+        FORMATS["vl_chat"]
+        .render(messages)
+        .endswith(f"\n\nUser: Hi\n\nAssistant: Hello.{EOS}User: x\n\nAssistant:")
+    )
+
+
 def test_vl2_turns():
     messages = [
         user(PICTURE, text("<|ref|>The giraffe at the back.<|/ref|>.")),
@@ -41,6 +51,21 @@ def test_vl2_turns():
         f"{BOS}<|User|>: <image>\n<|ref|>The giraffe at the back.<|/ref|>.\n\n<|Assistant|>:"
         f"Here.{EOS}<|User|>: And this is image_2: <image>\n\n<|Assistant|>:"
     )
+
+
+def test_vl2_answers_are_encoded_apart_from_the_colon_before_them():
+    """As the original does, and as they were generated: ":" and "**" are one token together."""
+    vl2, pieces = FORMATS["vl2_chat"], []
+
+    class Noting(Letters):
+        def encode(self, text, add_special_tokens=True):
+            pieces.append(text)
+            return super().encode(text, add_special_tokens)
+
+    messages = [user(text("Hi")), {"role": "assistant", "content": "**Bold**"}]
+    vl2.render_ids(Noting(), messages)
+    assert pieces == [f"{BOS}<|User|>: Hi\n\n<|Assistant|>:", f"**Bold**{EOS}"]
+    assert "".join(pieces) == vl2.render(messages)
 
 
 def test_ocr_takes_one_instruction():

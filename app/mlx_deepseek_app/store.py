@@ -1,0 +1,242 @@
+"""Conversations that are remembered: listed, searched, opened, and written while they grow.
+
+One file may be shared by several tabs and processes. A turn is written once and then left alone,
+all but the reply that is being made, so that nobody overwrites what another has added.
+"""
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mlx_deepseek_app import database, turn_table
+from mlx_deepseek_app.database import StoreError, transaction
+from mlx_deepseek_app.session import Conversation, Settings
+from mlx_deepseek_app.turns import is_tree
+
+FILE = "conversations.sqlite"
+TITLE_CHARACTERS = 60
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A conversation's line in the list; `updated_s` is seconds since 1970."""
+
+    id: str
+    title: str
+    pinned: bool
+    model: str
+    updated_s: float
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A conversation with all that is remembered of it; no title means its first words."""
+
+    conversation: Conversation
+    settings: Settings
+    model: str = ""
+    title: str = ""
+    pinned: bool = False
+
+
+class Store:
+    """All conversations: one user's in `folder`, or each tab's own in memory without.
+
+    A damaged file is set aside, and one that cannot be used is left alone; `notice` says so.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.notice = ""
+        self.path = None if folder is None else folder / FILE
+        self.database = self._open()
+        self.lock = threading.RLock()
+        self.indexed = turn_table.begin_index(self.database)
+
+    def of(self, tab: str) -> "Conversations":
+        """The conversations that a tab may see."""
+        return Conversations(self, "" if self.path else tab)
+
+    def close(self) -> None:
+        """Close the file; what was written stays."""
+        with self.lock:
+            self.database.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """The database for a moment.
+
+        Raises:
+            StoreError: instead of SQLite's own errors.
+        """
+        with self.lock:
+            try:
+                yield self.database
+            except sqlite3.Error as error:
+                advice = "Is the disk full?"
+                if database.is_damage(error):
+                    advice = "Start the app again: it sets a damaged file aside."
+                where = self.path or "memory"
+                raise StoreError(f"{where}: cannot be used ({error}). {advice}") from error
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """The database for changes that are made together or not at all."""
+        with self.reading() as db, transaction(db):
+            yield db
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return database.connect(self.path)
+        except StoreError as error:
+            self.notice = f"Conversations are not kept this time. {error}"
+        except sqlite3.DatabaseError as error:
+            assert self.path is not None
+            aside = database.set_aside(self.path)
+            self.notice = (
+                f"The file of conversations was damaged ({error}). It is set aside as {aside}, "
+                "and a new one has begun."
+            )
+            return database.connect(self.path)
+        self.path = None
+        return database.connect(None)
+
+
+class Conversations:
+    """What one user sees of a store; another's conversations are as if they were not there."""
+
+    def __init__(self, store: Store, owner: str) -> None:
+        self._store = store
+        self._owner = owner
+
+    def entries(self, query: str = "") -> list[Entry]:
+        """Pinned ones first, then the newest; with a query those that have all its words."""
+        found, values = "", [self._owner]
+        for word in query.split():
+            condition, value = turn_table.having(word, self._store.indexed)
+            found += (
+                " AND (title LIKE ? ESCAPE '\\' OR id IN "
+                f"(SELECT conversation FROM turns WHERE {condition}))"
+            )
+            values += [turn_table.like(word), value]
+        with self._store.reading() as db:
+            rows = db.execute(
+                "SELECT id, title, pinned, model, updated_s FROM conversations "
+                f"WHERE owner = ?{found} ORDER BY pinned DESC, updated_s DESC",
+                values,
+            ).fetchall()
+        return [Entry(key, title, bool(pinned), *rest) for key, title, pinned, *rest in rows]
+
+    def open(self, key: str) -> Kept | None:
+        """A conversation; None if there is none of that id."""
+        with self._store.reading() as db:
+            row = db.execute(
+                "SELECT title, pinned, model, settings, tip FROM conversations "
+                "WHERE id = ? AND owner = ?",
+                (key, self._owner),
+            ).fetchone()
+            nodes = turn_table.read(db, key)
+        if row is None:
+            return None
+        if not is_tree(nodes):
+            raise StoreError(
+                f"Conversation {key}: its turns do not follow each other. Delete it, or restore "
+                f"{self._store.path} from a copy."
+            )
+        title, pinned, model, settings, tip = row
+        conversation = Conversation(nodes, tip, key)
+        return Kept(conversation, Settings(**json.loads(settings)), model, title, bool(pinned))
+
+    def save(self, conversation: Conversation, settings: Settings, model: str) -> None:
+        """Write the turns that are new, and the last one as it is now."""
+        key = conversation.id
+        with self._store.writing() as db:
+            self._head(db, Kept(conversation, settings, model))
+            turn_table.add(db, key, conversation.nodes)
+            turn_table.update(db, key, conversation.turns[-1])
+            if self._store.indexed:
+                turn_table.index(db, key, conversation.turns[-2:])
+
+    def add(self, kept: Kept) -> None:
+        """Write a whole conversation, in place of what there was of that id."""
+        key = kept.conversation.id
+        with self._store.writing() as db:
+            self._remove(db, key)
+            self._head(db, kept)
+            turn_table.add(db, key, kept.conversation.nodes)
+            if self._store.indexed:
+                turn_table.index(db, key, kept.conversation.nodes)
+
+    def rewrite(self, conversation: Conversation) -> None:
+        """Write a conversation from which turns were deleted; without any it is deleted too."""
+        kept = self.open(conversation.id)
+        if kept is None:
+            return
+        if not conversation.nodes:
+            self.delete(conversation.id)
+            return
+        # a title that nobody chose may be what was to be forgotten
+        chosen = kept.title != _first_words(kept.conversation)
+        self.add(replace(kept, conversation=conversation, title=kept.title if chosen else ""))
+
+    def rename(self, key: str, title: str) -> None:
+        """Give a conversation another title; an empty one changes nothing."""
+        title = shortened(title)
+        if title:
+            self._set(key, "title", title)
+
+    def pin(self, key: str, pinned: bool) -> None:
+        """Keep a conversation at the top of the list, or no longer."""
+        self._set(key, "pinned", int(pinned))
+
+    def delete(self, key: str) -> None:
+        """Forget a conversation for good."""
+        with self._store.writing() as db:
+            self._remove(db, key)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        for entry in self.entries():
+            self.delete(entry.id)
+
+    def _remove(self, db: sqlite3.Connection, key: str) -> None:
+        mine = "DELETE FROM conversations WHERE id = ? AND owner = ? RETURNING id"
+        if db.execute(mine, (key, self._owner)).fetchall():
+            turn_table.forget(db, key, self._store.indexed)
+
+    def _head(self, db: sqlite3.Connection, kept: Kept) -> None:
+        talk = kept.conversation
+        title = kept.title or _first_words(talk)
+        settings = json.dumps(asdict(kept.settings))
+        db.execute(
+            "INSERT INTO conversations (id, owner, title, pinned, model, settings, tip, updated_s) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+            "model = excluded.model, settings = excluded.settings, tip = excluded.tip, "
+            "updated_s = excluded.updated_s",
+            (
+                *(talk.id, self._owner, title, int(kept.pinned)),
+                *(kept.model, settings, talk.tip, time.time()),
+            ),
+        )
+
+    def _set(self, key: str, column: str, value: Any) -> None:
+        with self._store.writing() as db:
+            db.execute(
+                f"UPDATE conversations SET {column} = ? WHERE id = ? AND owner = ?",
+                (value, key, self._owner),
+            )
+
+
+def shortened(text: str) -> str:
+    """One line of text that fits a title."""
+    line = " ".join(text.split())
+    return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - 1].rstrip() + "…"
+
+
+def _first_words(conversation: Conversation) -> str:
+    return shortened(conversation.nodes[0].text) or "Untitled"

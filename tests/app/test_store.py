@@ -1,0 +1,264 @@
+"""Conversations on disk: what is written is read again, by whoever opens the file."""
+
+import multiprocessing
+import sqlite3
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlx_deepseek_app import portable, turn_table
+from mlx_deepseek_app.database import StoreError, data_folder
+from mlx_deepseek_app.session import Conversation, Settings
+from mlx_deepseek_app.store import FILE, Kept, Store
+from tests.app.scripted import Chunk
+from tests.app.test_session import answered, talks, words
+
+settings_values = st.builds(
+    Settings,
+    system=st.text(),
+    thinking=st.none() | st.booleans(),
+    temperature=st.none() | st.floats(0, 2),
+    top_p=st.none() | st.floats(0.05, 1),
+    top_k=st.integers(0, 200),
+    max_tokens=st.integers(1, 10**6),
+    seed=st.none() | st.integers(0, 2**63 - 1),
+)
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path)
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def mine(store):
+    return store.of("")
+
+
+def keep(shelf, *texts, model="nano"):
+    talk = Conversation()
+    for text in texts:
+        talk = answered(talk.ask(text), f"About {text}")
+    shelf.save(talk, Settings(), model)
+    return talk
+
+
+def titles(entries):
+    return [entry.title for entry in entries]
+
+
+@given(talks, settings_values)
+def test_what_is_saved_step_by_step_is_what_is_opened(steps, settings):
+    store = Store()
+    shelf = store.of("a")
+    for talk in steps:
+        shelf.save(talk, settings, "nano")
+    kept = shelf.open(steps[-1].id)
+    assert kept.conversation.turns == steps[-1].turns
+    assert set(kept.conversation.nodes) == set(steps[-1].nodes)
+    assert (kept.settings, kept.model) == (settings, "nano")
+    store.close()
+
+
+@given(talks, settings_values, words, st.booleans())
+def test_export_then_import_gives_the_same(steps, settings, title, pinned):
+    store = Store()
+    shelf = store.of("a")
+    shelf.add(Kept(steps[-1], settings, "nano", pinned=pinned))
+    shelf.rename(steps[-1].id, title)
+    shelf.add(portable.from_json(portable.to_json(shelf.open(steps[-1].id))))
+    copies = [shelf.open(entry.id) for entry in shelf.entries()]
+    assert len(copies) == 2
+    assert portable.to_json(copies[0]) == portable.to_json(copies[1])
+    assert copies[0].conversation.nodes == copies[1].conversation.nodes
+    store.close()
+
+
+def test_a_reply_in_progress_is_there_for_the_next_process_as_cut_off(tmp_path, mine, store):
+    talk = Conversation().ask("tell me").write([(0.1, Chunk(text="half a"))])
+    mine.save(talk, Settings(), "nano")
+    other = Store(tmp_path)  # the first one is still open, as after kill -9
+    reply = other.of("").open(talk.id).conversation.turns[-1]
+    assert (reply.text, reply.state) == ("half a", "cut")
+    other.close()
+
+
+def test_two_processes_add_to_one_conversation_and_nothing_is_lost(tmp_path, mine):
+    talk = keep(mine, "first")
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        pool.starmap(_add, [(str(tmp_path), talk.id, name) for name in ("left", "right")])
+    nodes = mine.open(talk.id).conversation.nodes
+    asked = [turn.text for turn in nodes if turn.role == "user"]
+    assert sorted(asked) == sorted(
+        ["first", *(f"{name} {n}" for name in ("left", "right") for n in range(20))]
+    )
+
+
+def _add(folder, key, name):
+    from pathlib import Path
+
+    store = Store(Path(folder))
+    talk = store.of("").open(key).conversation
+    for number in range(20):
+        talk = answered(talk.ask(f"{name} {number}"))
+        store.of("").save(talk, Settings(), "nano")
+    store.close()
+
+
+def test_the_newest_comes_first_and_pinned_ones_before(mine):
+    old, middle, _ = (keep(mine, text) for text in ("old", "middle", "new"))
+    assert titles(mine.entries()) == ["new", "middle", "old"]
+    mine.pin(old.id, True)
+    assert titles(mine.entries()) == ["old", "new", "middle"]
+    mine.pin(old.id, False)
+    mine.rename(middle.id, "  Nicer\n name ")
+    mine.save(answered(middle.ask("again")), Settings(), "nano")
+    assert titles(mine.entries()) == ["Nicer name", "new", "old"]
+
+
+@pytest.mark.parametrize("indexed", [True, False])
+def test_search_finds_words_in_titles_and_texts(mine, store, indexed):
+    if indexed and not store.indexed:
+        pytest.skip("this SQLite has no trigrams")
+    store.indexed = indexed
+    fruit = keep(mine, "apples", "100% sure_thing")
+    keep(mine, "深度求索的模型")
+    found = {
+        "APPLE": ["apples"],
+        "about apples": ["apples"],
+        "0% e_t": ["apples"],
+        "s_r": [],
+        '"': [],
+        "求索的": ["深度求索的模型"],
+        "求索": ["深度求索的模型"],
+        "apples 求索": [],
+        "": ["深度求索的模型", "apples"],
+    }
+    assert {query: titles(mine.entries(query)) for query in found} == found
+    mine.rename(fruit.id, "Orchard")
+    assert titles(mine.entries("orch")) == ["Orchard"]
+
+
+def test_what_was_deleted_is_found_no_more_and_is_not_in_the_file(tmp_path, mine, store):
+    talk = keep(mine, "my secret plan")
+    mine.delete(talk.id)
+    assert mine.open(talk.id) is None
+    assert mine.entries("secret") == []
+    store.close()
+    assert b"secret" not in (tmp_path / FILE).read_bytes()
+
+
+def test_a_deleted_turn_is_gone_after_reopening(mine):
+    talk = keep(mine, "one", "two").delete(0)
+    mine.rewrite(talk)
+    assert [turn.text for turn in mine.open(talk.id).conversation.turns] == ["two", "About two"]
+    assert mine.entries("one") == []
+    assert titles(mine.entries()) == ["two"]
+    mine.rewrite(mine.open(talk.id).conversation.delete(1))
+    assert mine.entries() == []
+
+
+def test_in_memory_every_tab_has_its_own():
+    store = Store()
+    talk = keep(store.of("a"), "mine")
+    others = store.of("b")
+    assert others.entries() == []
+    assert others.open(talk.id) is None
+    others.delete(talk.id)
+    others.rename(talk.id, "stolen")
+    assert titles(store.of("a").entries()) == ["mine"]
+    store.of("a").clear()
+    assert store.of("a").entries() == []
+
+
+@pytest.mark.parametrize("damage", [b"not a database", None])
+def test_a_damaged_file_is_set_aside_and_said_so(tmp_path, damage):
+    store = Store(tmp_path)
+    for number in range(40):
+        keep(store.of(""), f"number {number} " + "long " * 200)
+    store.close()
+    path = tmp_path / FILE
+    whole = bytearray(path.read_bytes())
+    if damage is None:  # pages in the middle are overwritten
+        whole[4096 * 3 : 4096 * 40] = b"\xff" * 4096 * 37
+    path.write_bytes(damage or bytes(whole))
+    damaged = path.read_bytes()
+    store = Store(tmp_path)
+    (aside,) = tmp_path.glob("*.damaged-*.sqlite")
+    assert str(aside) in store.notice
+    assert aside.read_bytes() == damaged
+    keep(store.of(""), "goes on")
+    assert titles(store.of("").entries()) == ["goes on"]
+    store.close()
+
+
+def test_a_newer_format_is_left_alone_and_said_so(tmp_path):
+    Store(tmp_path).close()
+    with sqlite3.connect(tmp_path / FILE) as database:
+        database.execute("PRAGMA user_version = 99")
+    before = (tmp_path / FILE).read_bytes()
+    store = Store(tmp_path)
+    assert "newer version" in store.notice
+    keep(store.of("tab"), "only for now")
+    assert (tmp_path / FILE).read_bytes() == before
+
+
+def test_a_folder_that_cannot_be_used_is_said_so(tmp_path):
+    (tmp_path / "file").write_text("")
+    store = Store(tmp_path / "file" / "below")
+    assert "Choose another --data FOLDER" in store.notice
+    keep(store.of("tab"), "works in memory")
+
+
+def test_a_full_disk_is_a_plain_error(mine, store):
+    store.database.execute("PRAGMA max_page_count = 1")
+    with pytest.raises(StoreError, match="cannot be used"):
+        keep(mine, "too much " * 10_000)
+    store.database.execute("PRAGMA max_page_count = 1000000")
+    keep(mine, "fits")
+
+
+def test_words_written_without_an_index_are_found_later(tmp_path, mine, store):
+    store.indexed = False
+    keep(mine, "unindexed")
+    later = Store(tmp_path)
+    assert titles(later.of("").entries("unindexed")) == ["unindexed"]
+    later.close()
+
+
+def test_only_the_user_may_read_the_file(tmp_path):
+    Store(tmp_path / "data").close()
+    assert (tmp_path / "data").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "data" / FILE).stat().st_mode & 0o077 == 0
+
+
+def test_the_folder_is_chosen_by_argument_then_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLX_DEEPSEEK_DATA", str(tmp_path))
+    assert data_folder() == tmp_path
+    assert data_folder(str(tmp_path / "other")) == tmp_path / "other"
+
+
+def test_usage_survives(mine):
+    usage = SimpleNamespace(prompt_tokens=12, completion_tokens=3, generation_tps=41.5)
+    talk = Conversation().ask("x").write([(0.1, Chunk(text="a", usage=usage))]).finish()
+    mine.save(talk, Settings(), "nano")
+    kept = mine.open(talk.id).conversation.turns[-1].usage
+    assert (kept.prompt_tokens, kept.completion_tokens, kept.generation_tps) == (12, 3, 41.5)
+
+
+def test_a_second_of_writing_costs_little_in_a_long_conversation(mine):
+    talk = Conversation()
+    for number in range(300):
+        talk = answered(talk.ask(f"question {number}"))
+    mine.save(talk, Settings(), "nano")
+    changed = mine._store.database.total_changes
+    mine.save(talk.ask("more"), Settings(), "nano")
+    assert mine._store.database.total_changes - changed < 12
+
+
+def test_turn_table_reads_what_like_means():
+    assert turn_table.like(r"50%_\\") == r"%50\%\_\\\\%"
