@@ -8,8 +8,9 @@ from pathlib import Path
 
 from huggingface_hub import constants, scan_cache_dir
 
-from mlx_deepseek import catalog, hub, memory, models
+from mlx_deepseek import catalog, memory, models
 from mlx_deepseek.converted import cache_folder
+from mlx_deepseek.downloaded import cached_models
 from mlx_deepseek.errors import ConfigError, DeepSeekError
 from mlx_deepseek.prompts import FORMATS
 from mlx_deepseek.sources import repo_of
@@ -81,7 +82,7 @@ ADVISED = ("8bit", "6bit", "4bit")
 def cards(machine_bytes: int | None = None) -> list[Card]:
     """All released models, newest families last as in the catalog."""
     machine = memory.machine_memory_bytes() if machine_bytes is None else machine_bytes
-    downloaded = {repo.lower() for repo in hub.cached_models()}
+    downloaded = {repo.lower() for repo in cached_models()}
     converted = conversions()
     return [
         Card(

@@ -102,7 +102,8 @@ class ModelsPage:
     def _shelf(self, words: str | None, ability: str, fitting: bool) -> str:
         wanted = "" if ability == ANYTHING else ability
         found = library.matching(library.cards(), words or "", wanted, only_fitting=fitting)
-        return shelf(found, self._repo())
+        found.sort(key=lambda card: card.here)  # what is here comes first, then the newest
+        return shelf(found[::-1], self._repo())
 
     def _repo(self) -> str:
         return getattr(getattr(self.host.engine, "entry", None), "repo", "")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mlx_deepseek.reading import DocumentFolder, ReadPage
 
 SUMMARY = "read pictures and PDFs: Markdown with figures, boxes as JSON, annotated pages"
-DEFAULT_MODEL = "nano-ocr"
+DEFAULT_MODEL = "deepseek-ai/DeepSeek-OCR"
 DEFAULT_BATCH = 4
 
 Folders = dict[str, "DocumentFolder"]

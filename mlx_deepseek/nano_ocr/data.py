@@ -46,7 +46,7 @@ def labelled(tokenizer: Tokenizer, item: Example) -> np.ndarray:
         rows = (middles >= top) & (middles < bottom)
         columns = (middles >= left) & (middles < right)
         if character != " ":
-            labels[np.ix_(rows, columns)] = tokenizer.token_to_id(character)
+            labels[np.ix_(rows, columns)] = tokenizer.token_to_id(character) or PAD_ID
     return labels
 
 

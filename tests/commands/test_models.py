@@ -5,17 +5,19 @@ import io
 import json
 
 import pytest
+from huggingface_hub import constants
 
-from mlx_deepseek import catalog, hub, memory
+from mlx_deepseek import catalog, memory
 from mlx_deepseek.commands import models
 from mlx_deepseek.models import ARCHITECTURES, describe
 
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch, tmp_path):
-    """A machine of 24 GB with an empty hub cache."""
+    """A machine of 24 GB with empty caches."""
     monkeypatch.setattr(memory, "machine_memory_bytes", lambda: 24_000_000_000)
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("MLX_DEEPSEEK_CACHE", str(tmp_path))
 
 
 def call(*arguments: str) -> int:
