@@ -116,19 +116,24 @@ def cache_bytes_per_token(
         ConfigError: `config` lacks the sizes of the attention.
     """
     layers: Any = model.layers
-    attentions = [layer.self_attn for layer in layers]
-    if all(hasattr(attention, "cache_width") for attention in attentions):
-        return item_bytes * sum(attention.cache_width for attention in attentions)
+    return item_bytes * sum(cache_width(layer.self_attn, config) for layer in layers)
+
+
+def cache_width(attention: Any, config: Mapping[str, Any]) -> int:
+    """Numbers that an attention caches per token; mlx-lm's keeps all keys and values."""
+    if hasattr(attention, "cache_width"):
+        return attention.cache_width
     config = language_config(config)
     try:
         heads = config["num_attention_heads"]
         head_dim = config.get("head_dim") or config["hidden_size"] // heads
     except KeyError as error:
+        if "weight" in attention.k_proj:  # releases leave sizes out that are their class's own
+            return 2 * attention.k_proj.weight.shape[0]
         raise ConfigError(
             f"config.json lacks {error}, from which the cache's size comes."
         ) from None
-    kv_heads = config.get("num_key_value_heads") or heads
-    return item_bytes * 2 * kv_heads * head_dim * len(attentions)
+    return 2 * (config.get("num_key_value_heads") or heads) * head_dim
 
 
 def machine_memory_bytes() -> int:
