@@ -78,10 +78,10 @@ def collate(tokenizer: Tokenizer, items: list[Example]) -> Batch:
 
 
 def draw(rng: Random, size: int, shares: Mapping[str, float], easy: float) -> list[Batch]:
-    """POOL batches of `size`, alike in length."""
+    """POOL batches of `size`, alike in length; half are as hard as asked, half easier."""
     tokenizer = build_tokenizer()
     kinds = rng.choices(KINDS, [shares[kind] for kind in KINDS], k=POOL * size)
-    items = [example(rng, kind, easy=easy) for kind in kinds]
+    items = [example(rng, kind, easy=1 - (1 - easy) * min(1, 2 * rng.random())) for kind in kinds]
     items.sort(key=lambda item: len(item.answer))
     batches = [collate(tokenizer, items[i : i + size]) for i in range(0, len(items), size)]
     rng.shuffle(batches)

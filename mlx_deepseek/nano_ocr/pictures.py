@@ -186,7 +186,7 @@ def new_style(rng: Random, easy: float) -> Style:
     blur = rng.uniform(0.2, 0.8) if rng.random() < 0.3 else 0.0
     noise = rng.uniform(0, 18) if rng.random() < 0.5 else 0.0
     known = fonts()
-    font = rng.choice(known[: 1 + round(rough * (len(known) - 1))])
+    font = rng.choice(known) if rng.random() < 3 * rough else known[0]
     return Style(font, ink, paper, noise * rough, blur * rough, turn * rough)
 
 
