@@ -4,6 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mlx_deepseek.errors import DeepSeekError
@@ -26,6 +27,9 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--port", type=_port, help=f"port to serve on (the first free one from {DEFAULT_PORT})"
     )
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="where conversations are kept (the user's data folder)"
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     parser.add_argument("--share", action="store_true", help="a public link through gradio.live")
     parser.set_defaults(func=run)
@@ -41,10 +45,14 @@ def _port(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
     from mlx_deepseek import load
+    from mlx_deepseek_app.database import data_folder
 
+    data = data_folder(args.data)
     if args.share or args.host not in LOCAL_HOSTS:
+        data = None  # visitors do not see each other's words, and leave none on this disk
         print(  # noqa: T201
-            "Anyone who can reach this address can use the model: there is no password.",
+            "Anyone who can reach this address can use the model: there is no password. "
+            "Conversations are not kept: each tab has its own until it is closed.",
             file=sys.stderr,
         )
     stop = serve(
@@ -54,6 +62,7 @@ def run(args: argparse.Namespace) -> int:
         port=args.port,
         browser=not args.no_browser,
         share=args.share,
+        data=data,
     )
     try:
         stop.wait()
@@ -88,8 +97,11 @@ def serve(
     port: int | None = None,
     browser: bool = False,
     share: bool = False,
+    data: Path | None = None,
 ) -> Served:
     """Start the page and return at once; the model loads meanwhile and the page shows how far.
+
+    Conversations are kept in the folder `data`; None keeps each tab's own while it is open.
 
     Raises:
         DeepSeekError: the address or port cannot be served on.
@@ -99,10 +111,11 @@ def serve(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from mlx_deepseek_app.host import Host
     from mlx_deepseek_app.look import assets
+    from mlx_deepseek_app.store import Store
     from mlx_deepseek_app.view import build
 
     engines = Host(loader)
-    page = build(engines)
+    page = build(engines, Store(data))
     engines.start(source)
     try:
         _, url, _ = page.launch(
