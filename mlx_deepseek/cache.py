@@ -81,6 +81,9 @@ class KeptCache:
             trim(self.caches, shared)
         else:
             self.clear()
+        for cache in self.caches:
+            if hasattr(cache, "reserve"):  # mlx-lm's own grow in steps
+                cache.reserve(len(ids))
         self.ids = list(ids)
         return shared
 

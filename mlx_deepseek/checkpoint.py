@@ -16,6 +16,7 @@ from mlx_deepseek.converters import converter
 from mlx_deepseek.cpu import spread
 from mlx_deepseek.errors import CheckpointError, ConfigError
 from mlx_deepseek.layers.joined import join_all
+from mlx_deepseek.mlx_vlm_names import renamed, renamed_modules
 from mlx_deepseek.tensor_file import read_header
 
 INDEX = "model.safetensors.index.json"
@@ -139,7 +140,7 @@ def _check_shards(found: list[Path]) -> None:
 
 
 def read_weights(folder: Path, config: Mapping[str, Any]) -> dict[str, mx.array]:
-    """Every tensor by name, not yet in memory, without what no model computes with."""
+    """Every tensor by its name here, not yet in memory, without what no model computes with."""
     weights: dict[str, mx.array] = {}
     for path in weight_files(folder):
         if path.name == MTP_FILE and not config.get(MTP_KEY):
@@ -149,7 +150,7 @@ def read_weights(folder: Path, config: Mapping[str, Any]) -> dict[str, mx.array]
     tied = bool(config.get("tie_word_embeddings"))
     return {
         name: value
-        for name, value in weights.items()
+        for name, value in renamed(weights).items()
         if not name.endswith("rotary_emb.inv_freq") and not (tied and name.startswith("lm_head."))
     }
 
@@ -175,6 +176,7 @@ def quantize(model: nn.Module, config: Mapping[str, Any], weights: dict[str, mx.
         raise ConfigError(
             f"config.json has quantization {settings!r}. Expected group_size, bits and mode."
         )
+    settings = renamed_modules(settings)
 
     def choose(path: str, module: nn.Module) -> bool | dict[str, Any]:
         if path in settings:

@@ -71,7 +71,7 @@ def _register(entry: EntryPoint, subparsers: argparse._SubParsersAction, require
 
 
 def _order(entry: EntryPoint) -> tuple[int, str]:
-    first = ("app", "chat", "generate", "convert", "info", "models", "bench")
+    first = ("app", "chat", "generate", "read", "convert", "info", "models", "bench")
     return (first.index(entry.name) if entry.name in first else len(first), entry.name)
 
 

@@ -11,33 +11,81 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlx_deepseek.converters import converter
 from mlx_deepseek.errors import DeepSeekError
 from mlx_deepseek.progress import Progress
 
+if TYPE_CHECKING:
+    from mlx_deepseek.hub import Listing  # brings huggingface_hub, slow to import
+
 DEFAULT_RECIPE = "4bit"
 
 
-def convert_once(source: Path, recipe: str, progress: Progress | None = None) -> Path:
+def convert_once(source: "Path | Listing", recipe: str, progress: Progress | None = None) -> Path:
     """The folder of `source` converted with `recipe`; a second call finds the first one's.
+
+    A repository's files are on the disk only while they are converted, one after another.
 
     Raises:
         CheckpointError, ConfigError: the source cannot be converted, or the disk is too small.
     """
-    root = cache_folder()
-    target = root / f"{readable(source)}-{recipe}-{identity(source, recipe)}"
-    if (target / "config.json").is_file():
-        return target
+    target = folder_for(source, recipe)
+    local = isinstance(source, Path)
+    where, revision = (source, None) if local else (source.repo, source.commit)
 
     def report(done: int, total: int) -> None:
         if progress is not None:
             progress("convert", done, total)
 
-    with locked(root / f"{target.name}.lock"):
-        if not (target / "config.json").is_file():  # another process may have been faster
-            converter().convert(source, target, recipe, overwrite=True, progress=report)
+    if not is_whole(target):
+        with locked(target.with_name(f"{target.name}.lock")):
+            if not is_whole(target):  # another process may have been faster
+                converter().convert(
+                    where, target, recipe, revision=revision, overwrite=True, progress=report
+                )
+    if not local:
+        pointer(source.repo, source.revision, recipe).write_text(target.name, encoding="utf-8")
     return target
+
+
+def is_converted(source: "Path | Listing", recipe: str) -> bool:
+    """Whether `convert_once` would find what it has made before."""
+    return is_whole(folder_for(source, recipe))
+
+
+def latest(repo: str, revision: str | None, recipe: str) -> Path | None:
+    """What a repository's revision was last converted to, if it is still there."""
+    path = pointer(repo, revision, recipe)
+    target = path.parent / path.read_text(encoding="utf-8") if path.is_file() else path
+    return target if is_whole(target) else None
+
+
+def conversions() -> Iterator[Path]:
+    """The folders of all conversions that are kept."""
+    return (path.parent for path in cache_folder().glob("*/config.json"))
+
+
+def pointer(repo: str, revision: str | None, recipe: str) -> Path:
+    """A file with the name of a revision's conversion: without network it cannot be computed."""
+    name = f"{readable(repo)}-{recipe}-{revision or 'main'}".replace("/", "--")
+    return cache_folder() / f"{name}.latest"
+
+
+def folder_for(source: "Path | Listing", recipe: str) -> Path:
+    """Where a conversion is kept."""
+    if isinstance(source, Path):
+        name, mark = readable(source), identity(source, recipe)
+    else:
+        key = f"{source.identity()}\0{recipe}\0{converter_version()}"
+        name, mark = readable(source.repo), hashlib.sha256(key.encode()).hexdigest()[:16]
+    return cache_folder() / f"{name}-{recipe}-{mark}"
+
+
+def is_whole(target: Path) -> bool:
+    """Whether a conversion is there: it appears when it is complete."""
+    return (target / "config.json").is_file()
 
 
 def identity(source: Path, recipe: str) -> str:
@@ -67,13 +115,16 @@ def converter_version() -> str:
         return "source"
 
 
-def readable(source: Path) -> str:
-    """A name for people who look into the cache folder."""
-    parts = source.resolve().parts
-    hub = [part for part in parts if part.startswith("models--")]
-    name = hub[-1].removeprefix("models--") if hub else parts[-1]
-    if name == "checkpoint" and len(parts) > 1:
-        name = parts[-2]
+def readable(source: str | Path) -> str:
+    """A name for people who look into the cache folder, of a checkpoint's folder or hub id."""
+    if isinstance(source, str):
+        name = source.replace("/", "--")
+    else:
+        parts = source.resolve().parts
+        hub = [part for part in parts if part.startswith("models--")]
+        name = hub[-1].removeprefix("models--") if hub else parts[-1]
+        if name == "checkpoint" and len(parts) > 1:
+            name = parts[-2]
     return "".join(c if c.isalnum() or c in "-_." else "-" for c in name)[:80]
 
 

@@ -19,6 +19,7 @@ from mlx_deepseek.loading import Loaded, load_everything
 from mlx_deepseek.progress import Progress
 from mlx_deepseek.prompting import Picture, Prompt, Prompter, Rendered
 from mlx_deepseek.reader import Reader
+from mlx_deepseek.reading import ModelTranscriber, ReadPage, read
 from mlx_deepseek.sampling import Sampling
 from mlx_deepseek.worker import Worker, shared_worker
 
@@ -162,6 +163,34 @@ class Engine:
         if not hasattr(self.model, "mtp_logits"):
             raise PromptError(f"{self.name}: this architecture has no multi-token prediction.")
         return self._whole(self.model.mtp_logits, self._prompter.render(prompt))
+
+    def read(
+        self,
+        *sources: Picture,
+        mode: str | None = None,
+        batch: int = 4,
+        max_tokens: int | None = None,
+        **options: Any,
+    ) -> Generator[ReadPage]:
+        """The pages of PDFs and pictures as they are read, `batch` at a time.
+
+        `mode` names how pages are cut; `options` as in `reading.read`: `prompt`, `password`,
+        `wanted`. Pages that cannot be read come with an error; the others follow.
+
+        Raises:
+            PromptError: the model reads no pictures, or the prompt is empty.
+            ImageError: the model does not have this mode.
+        """
+        transcriber = ModelTranscriber(
+            self.model,
+            self._prompter,
+            self.context_length,
+            rows=batch,
+            mode=mode,
+            max_tokens=max_tokens,
+        )
+        evaluate(self.model)
+        return self._worker.iterate(read(transcriber, sources, **options))
 
     def encode(self, text: str) -> list[int]:
         """Tokens of a rendered prompt: special tokens are written out in it, none are added."""

@@ -11,6 +11,7 @@ from mlx_lm.generate import generate_step, wired_limit
 
 from mlx_deepseek.cache import KeptCache
 from mlx_deepseek.completion import Usage
+from mlx_deepseek.layers.device import on_gpu
 from mlx_deepseek.sampling import Sampling
 
 __all__ = ["Request", "Sampling", "Step", "Stopwatch", "tokens"]
@@ -160,8 +161,7 @@ def _read(model: Any, request: Request, cached: int, kept: KeptCache) -> Iterato
     """Take the prompt from token `cached` to the last but one into `kept`."""
     ids = request.ids
     drafter: Any = kept.drafter
-    on_gpu = mx.default_device().type == mx.DeviceType.gpu
-    piece = PIECE_GPU if on_gpu else PIECE_CPU
+    piece = PIECE_GPU if on_gpu() else PIECE_CPU
     for start in range(cached, len(ids) - 1, piece):
         end = min(start + piece, len(ids) - 1)
         part, embeddings = request.part(start, end)

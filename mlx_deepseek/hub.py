@@ -1,9 +1,10 @@
 """Checkpoints from the Hugging Face hub, into its own cache: weights as safetensors, no code."""
 
+import hashlib
 import re
 import shutil
-import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,10 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
-from huggingface_hub.utils.tqdm import tqdm
 
-from mlx_deepseek import catalog
 from mlx_deepseek.checkpoint import read_json
-from mlx_deepseek.errors import CheckpointError, ConfigError
-from mlx_deepseek.models import ARCHITECTURES
+from mlx_deepseek.errors import CheckpointError
+from mlx_deepseek.hub_progress import Report
 from mlx_deepseek.progress import Progress
 
 WANTED = (
@@ -44,11 +43,56 @@ WANTED = (
 PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}")
 SPARE_BYTES = 1 << 28  # left free on the disk
-CACHE_FOLDER = re.compile(r"models--(.+?)--(.+)")
 
 
 class NotFoundError(CheckpointError):
     """No repository, or no revision of it, has this name."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a model needs of one commit of a repository: files with their sizes and git ids.
+
+    `checksums` are SHA-256, of the large files; `revision` is what was asked for.
+    """
+
+    repo: str
+    revision: str | None
+    commit: str
+    sizes: Mapping[str, int]
+    ids: Mapping[str, str]
+    checksums: Mapping[str, str]
+
+    def identity(self) -> str:
+        """Stays from commit to commit while none of these files changes."""
+        digest = hashlib.sha256(self.repo.encode())
+        for name in sorted(self.sizes):
+            content = self.checksums.get(name) or self.ids.get(name) or self.commit
+            digest.update(f"\0{name}\0{self.sizes[name]}\0{content}".encode())
+        return digest.hexdigest()
+
+
+def listing(repo: str, revision: str | None = None) -> Listing:
+    """Ask the hub for a repository's files.
+
+    Raises:
+        NotFoundError: no such repository or revision.
+        CheckpointError: no access, no network, no safetensors.
+    """
+    try:
+        info = HfApi().model_info(repo, revision=revision, files_metadata=True)
+    except Exception as error:  # which HTTP library raises depends on huggingface_hub's version
+        raise explain(repo, revision, error) from error
+    require_safetensors(repo, [file.rfilename for file in info.siblings or ()])
+    files = [file for file in info.siblings or () if wanted(file.rfilename)]
+    return Listing(
+        repo,
+        revision,
+        info.sha or "main",
+        sizes={file.rfilename: file.size or 0 for file in files},
+        ids={file.rfilename: file.blob_id for file in files if file.blob_id},
+        checksums={file.rfilename: file.lfs.sha256 for file in files if file.lfs is not None},
+    )
 
 
 def fetch(
@@ -68,23 +112,21 @@ def fetch(
         return Path(source).expanduser()
     repo = require_hub_id(source)
     try:
-        info = HfApi().model_info(repo, revision=revision, files_metadata=True)
-    except Exception as error:  # which HTTP library raises depends on huggingface_hub's version
+        found = listing(repo, revision)
+    except CheckpointError:
         folder = cached_snapshot(repo, revision)
         if folder is None:
-            raise explain(repo, revision, error) from error
+            raise
         return folder
-    files = {f.rfilename: f.size or 0 for f in info.siblings or () if wanted(f.rfilename)}
-    require_safetensors(repo, [f.rfilename for f in info.siblings or ()])
-    total = sum(files.values())
-    cached = sum(size for name, size in files.items() if is_cached(repo, name, info.sha))
+    total = sum(found.sizes.values())
+    cached = sum(size for name, size in found.sizes.items() if is_cached(repo, name, found.commit))
     require_space(repo, total - cached)
     report = Report(progress, cached, total)
     try:
         folder = snapshot_download(
             repo, revision=revision, allow_patterns=list(WANTED), tqdm_class=report.bars()
         )
-    except Exception as error:  # as above
+    except Exception as error:  # which HTTP library raises depends on huggingface_hub's version
         raise explain(repo, revision, error) from error
     report.finish()
     return Path(folder)
@@ -103,31 +145,9 @@ def fetch_config(source: str | Path, revision: str | None = None) -> dict[str, A
     repo = require_hub_id(source)
     try:
         path = hf_hub_download(repo, "config.json", revision=revision, tqdm_class=Report().bars())
-    except Exception as error:  # which HTTP library raises depends on huggingface_hub's version
+    except Exception as error:  # as above
         raise explain(repo, revision, error) from error
     return read_json(Path(path))
-
-
-def cached_models() -> list[str]:
-    """Hub ids of DeepSeek checkpoints in the hub's cache which this version can load."""
-    found = []
-    for folder in sorted(Path(constants.HF_HUB_CACHE).glob("models--*--*")):
-        match = CACHE_FOLDER.fullmatch(folder.name)
-        repo = "/".join(match.groups()) if match else ""
-        if ("deepseek" in repo.lower() or catalog.find(repo)) and any(
-            loadable(snapshot) for snapshot in folder.glob("snapshots/*")
-        ):
-            found.append(repo)
-    return found
-
-
-def loadable(folder: Path) -> bool:
-    """Whether a folder has weights and the config of a known architecture."""
-    try:
-        name = read_json(folder / "config.json").get("model_type")
-    except ConfigError:
-        return False
-    return name in ARCHITECTURES and any(folder.glob("*.safetensors"))
 
 
 def wanted(name: str) -> bool:
@@ -208,43 +228,3 @@ def explain(repo: str, revision: str | None, error: Exception) -> CheckpointErro
         f"{at}: not whole in the cache, and the hub cannot be reached ({type(error).__name__}: "
         f"{first}). Check the network and HF_HUB_OFFLINE; what is downloaded will be kept."
     )
-
-
-class Report:
-    """Adds up bytes of parallel downloads; huggingface_hub reports them to progress bars only."""
-
-    def __init__(self, progress: Progress | None = None, done: int = 0, total: int = 0):
-        self.progress = progress
-        self.cached, self.done, self.total = done, done, total
-        self.lock = threading.Lock()
-
-    def bars(self) -> type[tqdm]:
-        """A class of bars that show nothing and report here."""
-        report = self
-
-        class Bar(tqdm):
-            def __init__(self, *args: Any, **kwargs: Any):
-                self.of_bytes = kwargs.get("unit") == "B"
-                self.seen = 0.0
-                super().__init__(*args, **{**kwargs, "disable": True})
-
-            def update(self, n: float | None = 1) -> None:
-                self.seen += n or 0
-                if self.of_bytes:
-                    report.advance(int(self.seen))
-
-        return Bar
-
-    def advance(self, downloaded: int) -> None:
-        """Take the bar that is furthest: network and disk have one each."""
-        with self.lock:
-            done = min(self.cached + downloaded, self.total)
-            if done > self.done:
-                self.done = done
-                if self.progress is not None:
-                    self.progress("download", done, self.total)
-
-    def finish(self) -> None:
-        """Report the end, which for a cached checkpoint is the only report."""
-        if self.progress is not None:
-            self.progress("download", self.total, self.total)

@@ -1,7 +1,7 @@
 """From what the user named to a model in memory with its tokenizer and prompt format."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,14 @@ import mlx.nn as nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_lm.tokenizer_utils import load as load_tokenizer_files
 
-from mlx_deepseek import catalog, models, prompts
+from mlx_deepseek import catalog, embedded, hub, models, prompts
 from mlx_deepseek.checkpoint import load_model, load_source, read_config
-from mlx_deepseek.converted import DEFAULT_RECIPE, convert_once
+from mlx_deepseek.converted import DEFAULT_RECIPE, convert_once, is_converted, latest
 from mlx_deepseek.converters import converter
 from mlx_deepseek.errors import CheckpointError, ConfigError
 from mlx_deepseek.memory import require_room
 from mlx_deepseek.progress import Progress
-from mlx_deepseek.sources import NANO, Located, locate
+from mlx_deepseek.sources import Located, hub_id, locate
 
 DTYPES = {"float32": mx.float32, "bfloat16": mx.bfloat16, "float16": mx.float16}
 # Where config.json says nothing.
@@ -56,8 +56,8 @@ def load_everything(
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f"dtype is {dtype!r}. Expected one of {', '.join(DTYPES)}.")
     kind = DTYPES[dtype] if dtype else None
-    found = locate(source, revision, progress)
-    folder, exact = weights_folder(found, recipe, kind, progress)
+    found, exact = find_weights(source, recipe, kind, revision, progress)
+    folder = found.folder
     if progress is not None:
         progress("load", 0, 0)
     require_room(folder)
@@ -83,27 +83,65 @@ def load_everything(
     )
 
 
-def weights_folder(
-    found: Located, recipe: str | None, dtype: mx.Dtype | None, progress: Progress | None
-) -> tuple[Path, bool]:
-    """The folder to load, and whether it is a Hugging Face one to be loaded unquantized.
+def find_weights(
+    source: str | Path,
+    recipe: str | None,
+    dtype: mx.Dtype | None,
+    revision: str | None,
+    progress: Progress | None,
+) -> tuple[Located, bool]:
+    """What to load, and whether it is a Hugging Face checkpoint to be loaded unquantized.
 
     Raises:
-        CheckpointError: a recipe for a checkpoint that is quantized already.
+        DeepSeekError: as `locate`, or a recipe for a checkpoint that is quantized already.
     """
+    repo = None if Path(source).expanduser().is_dir() else hub_id(source)
+    if repo is not None and (recipe is not None or dtype is None):
+        folder = streamed(repo, revision, recipe, progress)
+        if folder is not None:
+            return Located(folder, repo, repo, catalog.find(repo)), False
+    found = locate(source, revision, progress)
     quantized = "quantization" in read_config(found.folder)
-    if recipe is not None and quantized:
-        raise CheckpointError(
-            f"{found.folder}: is quantized already, recipe {recipe!r} cannot be applied. Load it "
-            "without a recipe, or start from the original checkpoint."
-        )
+    require_unquantized(found.name, quantized, recipe)
     if recipe is None:
         if quantized or not converter().is_source(found.folder):
-            return found.folder, False
+            return found, False
         if dtype is not None:
-            return found.folder, True
-        recipe = "bf16" if found.name == NANO else DEFAULT_RECIPE
-    return convert_once(found.folder, recipe, progress), False
+            return found, True
+        recipe = "bf16" if found.name in embedded.FOLDERS else DEFAULT_RECIPE
+    return replace(found, folder=convert_once(found.folder, recipe, progress)), False
+
+
+def streamed(
+    repo: str, revision: str | None, recipe: str | None, progress: Progress | None
+) -> Path | None:
+    """The conversion of a checkpoint on the hub, which is not downloaded as a whole.
+
+    None where it has to be: it is an MLX checkpoint already, or the hub cannot be asked.
+
+    Raises:
+        DeepSeekError: as `find_weights`.
+    """
+    chosen = recipe or DEFAULT_RECIPE
+    try:
+        listing = hub.listing(repo, revision)
+    except CheckpointError:
+        return latest(repo, revision, chosen)
+    quantized = "quantization" in hub.fetch_config(repo, listing.commit)
+    require_unquantized(repo, quantized, recipe)
+    known = recipe is not None or (not quantized and is_converted(listing, chosen))
+    if not known and (quantized or not converter().is_source(repo, listing.commit)):
+        return None
+    return convert_once(listing, chosen, progress)
+
+
+def require_unquantized(name: str, quantized: bool, recipe: str | None) -> None:
+    """Raise CheckpointError for a recipe that came too late."""
+    if recipe is not None and quantized:
+        raise CheckpointError(
+            f"{name}: is quantized already, recipe {recipe!r} cannot be applied. Load it "
+            "without a recipe, or start from the original checkpoint."
+        )
 
 
 def load_tokenizer(folder: Path, config: dict[str, Any]) -> TokenizerWrapper | None:
@@ -147,9 +185,7 @@ def context_length(config: dict[str, Any], entry: catalog.Entry | None) -> int:
 
 def suggestions(found: Located) -> tuple[str, ...]:
     """Starter prompts that the model can answer."""
-    from mlx_deepseek import nano
-
-    return nano.SUGGESTIONS if found.name == NANO else GENERAL
+    return embedded.SUGGESTIONS.get(found.name, GENERAL)
 
 
 GENERAL = (

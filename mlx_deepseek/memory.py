@@ -21,8 +21,8 @@ RESERVED_FRACTION = 1 / 8
 # What device_info calls the memory of Metal (what one program should use) and of CUDA.
 DEVICE_KEYS = ("max_recommended_working_set_size", "memory_size", "total_memory")
 FLOATS = {"F8_E4M3": 1, "F8_E5M2": 1, "BF16": 2, "F16": 2, "F32": 4}
-# Of the 4-bit recipes: 4 bits and half a bit of scales, more where every token passes through.
-ESTIMATED_BITS = 4.8
+# Per weight, scales included, of the mixtures of experts; more where every token passes through.
+ESTIMATED_BITS = {"bf16": 16.0, "8bit": 8.5, "6bit": 6.5, "4bit": 4.8, "3bit": 3.9, "2bit": 3.2}
 UNLIMITED = 1 << 60  # version 1 control groups write a huge number for "no limit"
 
 
@@ -116,19 +116,24 @@ def cache_bytes_per_token(
         ConfigError: `config` lacks the sizes of the attention.
     """
     layers: Any = model.layers
-    attentions = [layer.self_attn for layer in layers]
-    if all(hasattr(attention, "cache_width") for attention in attentions):
-        return item_bytes * sum(attention.cache_width for attention in attentions)
+    return item_bytes * sum(cache_width(layer.self_attn, config) for layer in layers)
+
+
+def cache_width(attention: Any, config: Mapping[str, Any]) -> int:
+    """Numbers that an attention caches per token; mlx-lm's keeps all keys and values."""
+    if hasattr(attention, "cache_width"):
+        return attention.cache_width
     config = language_config(config)
     try:
         heads = config["num_attention_heads"]
         head_dim = config.get("head_dim") or config["hidden_size"] // heads
     except KeyError as error:
+        if "weight" in attention.k_proj:  # releases leave sizes out that are their class's own
+            return 2 * attention.k_proj.weight.shape[0]
         raise ConfigError(
             f"config.json lacks {error}, from which the cache's size comes."
         ) from None
-    kv_heads = config.get("num_key_value_heads") or heads
-    return item_bytes * 2 * kv_heads * head_dim * len(attentions)
+    return 2 * (config.get("num_key_value_heads") or heads) * head_dim
 
 
 def machine_memory_bytes() -> int:
@@ -171,12 +176,13 @@ def fits(weights_bytes: int, cache_per_token: int, machine_bytes: int, context: 
     return Fit(longest, weights_bytes, longest * cache_per_token, usable)
 
 
-def estimate_bytes(parameters: int) -> int:
-    """Bytes of a model's weights after conversion with the 4-bit recipe.
+def estimate_bytes(parameters: int, recipe: str = "4bit") -> int:
+    """Bytes of a model's weights after conversion with a recipe of ESTIMATED_BITS.
 
-    Within 6 % from 16 billion parameters on; small models, mostly embedding, take up to 15 % more.
+    Of the 4-bit recipe: within 6 % from 16 billion parameters on; small models, mostly embedding,
+    take up to 15 % more.
     """
-    return int(parameters * ESTIMATED_BITS / 8)
+    return int(parameters * ESTIMATED_BITS[recipe] / 8)
 
 
 def require_room(folder: Path) -> None:

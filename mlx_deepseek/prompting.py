@@ -1,6 +1,7 @@
 """What users hand over, text, conversations, tokens and pictures, as one row of numbers."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -11,7 +12,7 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_deepseek.errors import CheckpointError, PromptError
 from mlx_deepseek.loading import Loaded
 from mlx_deepseek.models.vision_lm import VisionLM
-from mlx_deepseek.prompts.messages import pictures
+from mlx_deepseek.prompts.messages import pictures, with_pictures
 from mlx_deepseek.seeing import Eyes, Sights
 from mlx_deepseek.vision.pictures import open_picture
 
@@ -43,6 +44,20 @@ class Prompter:
         self.folder = loaded.folder
         self._tokenizer = loaded.tokenizer
         self.eyes = Eyes(loaded.model) if isinstance(loaded.model, VisionLM) else None
+
+    def at(self, mode: str) -> "Prompter":
+        """The same with pictures cut in another of the model's modes.
+
+        Raises:
+            PromptError: the model has no modes, or reads no pictures.
+            ImageError: it has none of that name.
+        """
+        reader: Any = self.eyes.model.reader if self.eyes is not None else None
+        if self.eyes is None or not hasattr(reader, "at"):
+            raise PromptError(f"{self.name} cuts pictures in one way only. Leave the mode out.")
+        other = copy(self)
+        other.eyes = Eyes(self.eyes.model, reader=reader.at(mode))
+        return other
 
     @property
     def tokenizer(self) -> TokenizerWrapper:
@@ -89,6 +104,7 @@ class Prompter:
             ids: Any = prompt
             return self._placed(list(ids), images)
         messages: Any = shown(prompt, images) if images else prompt
+        messages = self.format.relevant(messages) if messages else messages
         tokenizer: Any = self.tokenizer
         ids = self.format.render_ids(tokenizer, messages, **options)
         begun = self.format.begun(messages, options.get("thinking"))
@@ -127,7 +143,5 @@ def shown(messages: Any, images: Sequence[Picture]) -> list[dict[str, Any]]:
     if not messages:
         raise PromptError("Expected a message for the pictures; got none.")
     *before, last = messages
-    content = last.get("content") or []
-    text = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
     parts = [{"type": "image", "image": image} for image in images]
-    return [*before, {**last, "content": [*parts, *text]}]
+    return [*before, with_pictures(last, parts)]

@@ -15,7 +15,7 @@ from PIL.Image import Image
 
 from mlx_deepseek.errors import PromptError
 from mlx_deepseek.models.vision_lm import VisionLM
-from mlx_deepseek.vision.plan import TilePlan
+from mlx_deepseek.vision.plan import ImageReader, TilePlan
 
 # A slot's number: the picture's digest, then the slot's place in it.
 DIGEST_BYTES, PLACE_BITS = 5, 20
@@ -44,8 +44,14 @@ Sights = Mapping[int, Sight]
 class Eyes:
     """Puts pictures into prompts; each is encoded once, when a prompt is first read."""
 
-    def __init__(self, model: VisionLM, room_bytes: int = FEATURES_BYTES):
+    def __init__(
+        self,
+        model: VisionLM,
+        room_bytes: int = FEATURES_BYTES,
+        reader: ImageReader | None = None,
+    ):
         self.model = model
+        self.reader = reader or model.reader
         self.room_bytes = room_bytes
         self._features: OrderedDict[int, mx.array] = OrderedDict()
 
@@ -59,7 +65,7 @@ class Eyes:
         Raises:
             PromptError: there are more or fewer places than pictures.
         """
-        plans = self.model.reader.plan([picture.size for picture in pictures])
+        plans = self.reader.plan([picture.size for picture in pictures])
         sights = [sight(*pair) for pair in zip(pictures, plans, strict=True)]
         slots = [slot for one in sights for slot in one.slots()]
         token = only_token(ids, len(slots)) if token is None else token
@@ -97,7 +103,7 @@ class Eyes:
         """A picture's features [slots, D], from memory if it was seen lately."""
         found = self._features.pop(sight.number, None)
         if found is None:
-            pixels = self.model.reader.pixels(sight.picture, sight.plan)
+            pixels = self.reader.pixels(sight.picture, sight.plan)
             found = self.model.see(pixels, sight.plan)
             mx.eval(found)
         self._features[sight.number] = found

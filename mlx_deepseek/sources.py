@@ -1,4 +1,4 @@
-"""What a user may call a model: "nano", a folder, a hub id, a name from the catalog."""
+"""What a user may call a model: an embedded one, a folder, a hub id, a name from the catalog."""
 
 import difflib
 import json
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlx_deepseek import catalog, hub
+from mlx_deepseek.embedded import FOLDERS
 from mlx_deepseek.errors import DeepSeekError
 from mlx_deepseek.progress import Progress
 
-NANO = "nano"
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 HUB_FOLDER = re.compile(r"models--([^/]+?)--([^/]+)")
 
@@ -33,10 +33,8 @@ def locate(
     Raises:
         DeepSeekError: nothing has that name (it says which names are close), or no download.
     """
-    if source == NANO:
-        from mlx_deepseek import nano
-
-        return Located(nano.checkpoint_path(), NANO)
+    if isinstance(source, str) and source in FOLDERS:
+        return Located(FOLDERS[source], source)
     path = Path(source).expanduser()
     if str(source) and path.is_dir():
         name = path.resolve().name
@@ -44,9 +42,10 @@ def locate(
         return Located(path, repo or name, repo, catalog.find(repo or name))
     repo = hub_id(source)
     if repo is None:
+        expected = " or ".join(map(repr, FOLDERS))
         raise DeepSeekError(
-            f"{source}: no such folder or model. Expected {NANO!r}, a folder with config.json, or "
-            f"a hub id like 'deepseek-ai/DeepSeek-V2-Lite-Chat'. {hint(str(source))}"
+            f"{source}: no such folder or model. Expected {expected}, a folder with config.json, "
+            f"or a hub id like 'deepseek-ai/DeepSeek-V2-Lite-Chat'. {hint(str(source))}"
         )
     try:
         folder = hub.fetch(repo, revision, progress)
@@ -68,8 +67,7 @@ def hub_id(source: str | Path) -> str | None:
 def hint(source: str) -> str:
     """Which known names resemble `source`."""
     close = catalog.suggest(source)
-    if difflib.SequenceMatcher(None, source.lower(), NANO).ratio() >= 0.6:
-        close.insert(0, NANO)
+    close = difflib.get_close_matches(source.lower(), FOLDERS, n=1, cutoff=0.6) + close
     listed = "`mlx-deepseek models` lists the known ones."
     return f"Did you mean {' or '.join(close)}? {listed}" if close else listed
 

@@ -3,10 +3,16 @@
 import hashlib
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+
+import pytest
+from huggingface_hub import constants
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -57,6 +63,25 @@ class FakeHub:
         ]
 
 
+@contextmanager
+def served(
+    repos: dict[str, dict[str, bytes]], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[FakeHub]:
+    """A hub that huggingface_hub takes for the real one, with its cache below `folder`."""
+    fake = FakeHub(repos)
+    address = fake.start()
+    template = address + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "ENDPOINT", address)
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(folder / "hub"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(folder / "token"))
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between attempts
+    try:
+        yield fake
+    finally:
+        fake.stop()
+
+
 def answer(hub: FakeHub, request: BaseHTTPRequestHandler, *, with_body: bool) -> None:
     path = unquote(urlsplit(request.path).path)
     hub.log.append((request.command, path, request.headers.get("Range")))
@@ -91,7 +116,7 @@ def answer_api(
             ],
         )
     siblings = [
-        {"rfilename": name, "size": len(data), "lfs": lfs(name, data)}
+        {"rfilename": name, "size": len(data), "blobId": etag(data), "lfs": lfs(name, data)}
         for name, data in files.items()
     ]
     return send_json(request, {"id": repo, "sha": COMMIT, "siblings": siblings})

@@ -9,7 +9,7 @@ from huggingface_hub import constants
 
 from mlx_deepseek import hub
 from mlx_deepseek.errors import CheckpointError
-from tests.hub_server import COMMIT, FakeHub
+from tests.hub_server import COMMIT, served
 
 REPO = "deepseek-ai/DeepSeek-Tiny"
 WEIGHTS = bytes(range(256)) * 4000
@@ -34,19 +34,8 @@ UNWANTED = {
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    fake = FakeHub({REPO: FILES | UNWANTED})
-    address = fake.start()
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    monkeypatch.setattr(
-        constants,
-        "HUGGINGFACE_CO_URL_TEMPLATE",
-        address + "/{repo_id}/resolve/{revision}/{filename}",
-    )
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between attempts
-    yield fake
-    fake.stop()
+    with served({REPO: FILES | UNWANTED}, tmp_path, monkeypatch) as fake:
+        yield fake
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -201,16 +190,3 @@ def test_what_is_neither_folder_nor_id_is_not_looked_up(server, source):
 def test_config_of_a_folder(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     assert hub.fetch_config(tmp_path) == CONFIG
-
-
-def test_cached_models_are_loadable_deepseek_ones(server):
-    assert hub.cached_models() == []
-    for repo in ("mlx-community/DeepSeek-V3-4bit", "meta/other"):
-        server.repos[repo] = FILES
-        hub.fetch(repo)
-    server.repos["deepseek-ai/unknown"] = FILES | {"config.json": b'{"model_type": "deepseek_v9"}'}
-    hub.fetch("deepseek-ai/unknown")
-    hub.fetch_config(REPO)
-    assert hub.cached_models() == ["mlx-community/DeepSeek-V3-4bit"]
-    hub.fetch(REPO)
-    assert hub.cached_models() == [REPO, "mlx-community/DeepSeek-V3-4bit"]

@@ -128,8 +128,9 @@ class Host:
         self.first_load = self.load("", source)
         return self.first_load
 
-    def load(self, owner: str, source: str) -> Job:
+    def load(self, owner: str, source: str, recipe: str | None = None) -> Job:
         """Load `source`; the job's `state` is its progress. The old engine stays on failure."""
+        options = {} if recipe is None else {"recipe": recipe}
 
         def run(job: Job) -> None:
             def progress(*state: Any) -> None:
@@ -137,7 +138,7 @@ class Host:
                     raise Cancelled
                 job.state = state
 
-            engine = self._loader(source, progress=progress)
+            engine = self._loader(source, progress=progress, **options)
             self.engine, self.source = engine, source
 
         return self.loads.submit(Job(owner, run))

@@ -68,9 +68,20 @@
     }
   };
 
+  // a card's button: what it means goes through a hidden text box, as the framework wants it
+  const act = ({ dataset, parentElement }) => {
+    const recipe = parentElement.querySelector("select")?.value ?? "";
+    if (dataset.act === "delete" && !confirm(`Delete ${dataset.repo} from this disk?`)) return;
+    const box = $("#models-act textarea, #models-act input");
+    box.value = `${dataset.act} ${dataset.repo} ${recipe}`.trim();
+    box.dispatchEvent(new Event("input", { bubbles: true }));
+    setTimeout(() => $("#models-go").click(), 50);
+  };
+
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("button");
     if (!button) return;
+    if (button.dataset.act) act(button);
     if (button.id === "send-button") toEnd();
     if (button.id === "settings-button") settingsOpen(!isOpen());
     if (button.id === "settings-close") { settingsOpen(false); $("#settings-button")?.focus(); }

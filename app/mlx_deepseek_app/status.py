@@ -71,6 +71,19 @@ def loaded(known: ModelFacts) -> str:
     return f'<div class="load"><span>{escape(known.name)} is loaded.</span></div>'
 
 
+def said(text: str) -> str:
+    """Something that went as it should."""
+    return f'<div class="load" role="status"><span>{escape(text)}</span></div>'
+
+
+def room(memory: str, disk: str) -> str:
+    """What this machine can hold."""
+    return (
+        f'<p class="room">This machine: <b>{escape(memory)}</b> of memory for a model, '
+        f"<b>{escape(disk)}</b> free on the disk. Sizes and contexts are estimates.</p>"
+    )
+
+
 def welcome(known: ModelFacts) -> str:
     """What the empty chat says, as Markdown."""
     if not known.name:

@@ -10,6 +10,7 @@ from mlx_deepseek_app.chat import Page, Replies, turn_index, watch_load
 from mlx_deepseek_app.drawer import Drawer, owner
 from mlx_deepseek_app.host import Host
 from mlx_deepseek_app.listing import turns_json
+from mlx_deepseek_app.models_page import ModelsPage
 from mlx_deepseek_app.session import Conversation, rows
 from mlx_deepseek_app.settings import SettingsPanel
 from mlx_deepseek_app.store import Store
@@ -41,11 +42,14 @@ class View:
         self.conversation = gr.State(Conversation())
         self.seen = gr.State("")  # the model that this tab's settings are for
         self._header()
-        with gr.Row(elem_id="body"):
-            self.drawer = Drawer(host, store, self.replies)
-            with gr.Column(elem_id="talk"):
-                self._talk()
-            self.panel = SettingsPanel()
+        with gr.Tabs(elem_id="tabs"):
+            with gr.Tab("Chat"), gr.Row(elem_id="body"):
+                self.drawer = Drawer(host, store, self.replies)
+                with gr.Column(elem_id="talk"):
+                    self._talk()
+                self.panel = SettingsPanel()
+            with gr.Tab("Models"):
+                self.models = ModelsPage(host)
         self._wire(page)
 
     def _header(self) -> None:
@@ -114,10 +118,12 @@ class View:
         loading = [self.panel.outcome, self.panel.cancel, self.notice]
         # what shows progress does not touch the chat, which stays usable meanwhile
         self.panel.load.click(self.on_load, self.panel.picker, loading, **FREE).then(*tell, **QUIET)
+        self.models.changed.then(*tell, **QUIET)
         self.panel.cancel.click(self.on_cancel, queue=False, **QUIET)
         self.panel.reset.click(self.on_reset, None, self.panel.recommended, queue=False, **QUIET)
         page.load(self.on_open, None, self.notice, **FREE).then(*tell, **QUIET)
         page.load(drawer.on_search, [drawer.query, self.conversation], drawer.list, **FREE)
+        page.load(self.models.on_filter, self.models.filters, self.models.shown, **QUIET)
         page.unload(self.on_close)
 
     async def on_send(

@@ -6,20 +6,19 @@ from mlx_deepseek.progress import Progress
 from mlx_deepseek_convert.source import Source, is_mlx_layout, open_source, read_config
 
 
-def is_source(folder: str | Path) -> bool:
-    """Whether a folder holds a Hugging Face checkpoint rather than an MLX one.
+def is_source(source: str | Path, revision: str | None = None) -> bool:
+    """Whether a folder or repository holds a Hugging Face checkpoint rather than an MLX one.
 
     Llama- and Qwen-shaped checkpoints have the same names in both; then the files' metadata
     decides, which says "mlx" in those that MLX programs write.
 
     Raises:
-        CheckpointError, ConfigError: it holds no readable checkpoint at all.
+        DeepSeekError: it holds no readable checkpoint at all.
     """
-    folder = Path(folder)
-    if "quantization" in read_config(folder):
+    folder = Path(source).expanduser()
+    if folder.is_dir() and "quantization" in read_config(folder):
         return False
-    source = open_source(folder)
-    return source.metadata.get("format") != "mlx" and not is_mlx_layout(source)
+    return not is_mlx_layout(find_source(source, revision))
 
 
 def find_source(source: str | Path, revision: str | None = None) -> Source:

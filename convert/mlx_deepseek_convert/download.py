@@ -12,6 +12,7 @@ from huggingface_hub import try_to_load_from_cache as cached_file
 
 from mlx_deepseek import hub
 from mlx_deepseek.errors import CheckpointError
+from mlx_deepseek.hub_progress import Report
 from mlx_deepseek_convert.files import InterruptedConversionError
 from mlx_deepseek_convert.pieces import Piece
 from mlx_deepseek_convert.source import Remote
@@ -115,7 +116,7 @@ class HubSupply(threading.Thread):
                         name,
                         revision=remote.commit,
                         local_dir=self._staging,
-                        tqdm_class=hub.Report().bars(),
+                        tqdm_class=Report().bars(),
                     )
                 )
             except Exception as error:  # which HTTP library raises depends on the hub's version

@@ -88,6 +88,40 @@ class Stack:
 
 
 @dataclass(frozen=True)
+class ChannelsLast:
+    """A convolution's weight [O, I, h, w] as MLX has it, [O, h, w, I]; others as they are."""
+
+    joins = False
+    unit = 1
+
+    def shapes(self, sources: Sequence[Shape]) -> tuple[Shape, ...]:
+        """[O, h, w, I], or the same."""
+        (shape,) = sources
+        return ((shape[0], *shape[2:], shape[1]) if len(shape) == 4 else shape,)
+
+    def apply(self, values: Sequence[mx.array]) -> tuple[mx.array, ...]:
+        """Some output channels."""
+        return tuple(mx.moveaxis(v, 1, -1) if v.ndim == 4 else v for v in values)
+
+
+@dataclass(frozen=True)
+class ChannelsFirst:
+    """The reverse of ChannelsLast."""
+
+    joins = False
+    unit = 1
+
+    def shapes(self, sources: Sequence[Shape]) -> tuple[Shape, ...]:
+        """[O, I, h, w], or the same."""
+        (shape,) = sources
+        return ((shape[0], shape[-1], *shape[1:-1]) if len(shape) == 4 else shape,)
+
+    def apply(self, values: Sequence[mx.array]) -> tuple[mx.array, ...]:
+        """Some output channels."""
+        return tuple(mx.moveaxis(v, -1, 1) if v.ndim == 4 else v for v in values)
+
+
+@dataclass(frozen=True)
 class SplitHeads:
     """MLA's kv_b_proj [H (N + V), R] as embed_q [H, R, N] and unembed_out [H, V, R].
 

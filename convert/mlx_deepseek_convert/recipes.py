@@ -3,7 +3,8 @@
 Routed experts are 95 % of a mixture of experts' bytes and the least sensitive of its weights, so
 recipes spend few bits there and more on what every token passes through. The router decides which
 experts run at all, the indexer's weighting of its heads which tokens are attended to, and both cost
-nothing: they are never quantized, and neither are norms.
+nothing: they are never quantized, and neither are norms. Encoders of pictures read the smallest
+print with a small part of the weights, so they stay as they are, too.
 """
 
 import re
@@ -75,6 +76,7 @@ NEVER: tuple[tuple[str, Setting | None], ...] = (
     (r"norm$", None),
     (r"\.mlp\.gate$", None),
     (r"\.indexer\.weights_proj$", None),
+    (r"^(vision|projector)\b", None),
 )
 EXPERTS = r"\.switch_mlp\."
 EXPERTS_DOWN = r"\.switch_mlp\.down_proj$"

@@ -7,10 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import HfApi, hf_hub_url, snapshot_download
+from huggingface_hub import hf_hub_url, snapshot_download
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 from mlx_deepseek import hub
+from mlx_deepseek.errors import CheckpointError
+from mlx_deepseek.hub_progress import Report
 from mlx_deepseek.tensor_file import header_length, parse_header
 from mlx_deepseek_convert.headers import Header, choose_files, merge, read_index
 from mlx_deepseek_convert.source import Remote, Source, assemble, open_source, read_config
@@ -30,20 +32,14 @@ def open_remote(repo: str, revision: str | None = None) -> Source:
         ConfigError: as `open_source`.
     """
     try:
-        info = HfApi().model_info(repo, revision=revision, files_metadata=True)
-    except Exception as error:  # which HTTP library raises depends on huggingface_hub's version
+        found = hub.listing(repo, revision)
+    except CheckpointError:
         folder = hub.cached_snapshot(repo, revision)
         if folder is None:
-            raise hub.explain(repo, revision, error) from error
+            raise
         return open_source(folder)
-    files = [file for file in info.siblings or () if hub.wanted(file.rfilename)]
-    hub.require_safetensors(repo, [file.rfilename for file in info.siblings or ()])
-    remote = Remote(
-        repo,
-        info.sha or "main",
-        {file.rfilename: file.size or 0 for file in files if file.rfilename.endswith(WEIGHTS)},
-        {file.rfilename: file.lfs.sha256 for file in files if file.lfs is not None},
-    )
+    weights = {name: size for name, size in found.sizes.items() if name.endswith(WEIGHTS)}
+    remote = Remote(repo, found.commit, weights, found.checksums)
     folder = small_files(remote)
     if all(hub.is_cached(repo, name, remote.commit) for name in remote.sizes):
         return open_source(folder)
@@ -64,7 +60,7 @@ def small_files(remote: Remote) -> Path:
                 remote.repo,
                 revision=remote.commit,
                 allow_patterns=[*patterns, "README.md"],
-                tqdm_class=hub.Report().bars(),
+                tqdm_class=Report().bars(),
             ),
         )
     )
@@ -120,7 +116,7 @@ def _explained(remote: Remote, work: Callable[[], Any]) -> Any:
     for wait_s in (*RETRY_AFTER_S, None):
         try:
             return work()
-        except Exception as error:  # as above
+        except Exception as error:  # which HTTP library raises depends on huggingface_hub's version
             if wait_s is None:
                 raise hub.explain(remote.repo, None, error) from error
             time.sleep(wait_s)

@@ -2,17 +2,18 @@
 
 A rule is `source pattern -> target patterns, operation`. Placeholders stand for whole name parts
 that are numbers: `{layer}` binds a decoder layer, `{mtp}` a layer past num_hidden_layers (as its
-number among those), `{expert}` gathers all experts of the layer into one claim, in order.
+number among those), `{expert}` gathers all experts of the layer into one claim, in order, and
+`{block}` is any other number, of an encoder's block for example.
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mlx_deepseek.errors import CheckpointError
 from mlx_deepseek_convert.ops import Copy, Drop, Op
 
-PLACEHOLDER = re.compile(r"\{(layer|mtp|expert)\}")
+PLACEHOLDER = re.compile(r"\{(layer|mtp|expert|block)\}")
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,14 @@ def copy(source: str, target: str | None = None, *, optional: bool = False) -> R
 def drop(source: str) -> Rule:
     """A rule for a tensor that some releases have and no model needs."""
     return Rule(source, (), Drop(), optional=True)
+
+
+def moved(rules: Iterable[Rule], source: str, target: str) -> tuple[Rule, ...]:
+    """Rules for the same tensors under a prefix: of the source's names, and of the targets'."""
+    return tuple(
+        replace(rule, source=source + rule.source, targets=tuple(target + t for t in rule.targets))
+        for rule in rules
+    )
 
 
 @dataclass(frozen=True)

@@ -95,11 +95,10 @@ def _identity(infos: Iterable[TensorInfo]) -> str:
 
 
 def is_mlx_layout(source: Source) -> bool:
-    """Whether the names are those of converted checkpoints, or the weights quantized for MLX."""
+    """Whether files, config or names are those of converted checkpoints."""
     fused = (".switch_mlp.", ".embed_q.")
-    return "quantization" in source.config or any(
-        part in name for name in source.tensors for part in fused
-    )
+    marked = source.metadata.get("format") == "mlx" or "quantization" in source.config
+    return marked or any(part in name for name in source.tensors for part in fused)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -11,13 +11,26 @@ from mlx.utils import tree_flatten
 from mlx_deepseek import models
 from mlx_deepseek.checkpoint import layout
 from mlx_deepseek.errors import CheckpointError, ConfigError
+from mlx_deepseek.mlx_vlm_names import rename, renamed
 from mlx_deepseek_convert import laws, rules
 from mlx_deepseek_convert.laws import Step
 from mlx_deepseek_convert.maps import rules_for
-from mlx_deepseek_convert.ops import Copy, Drop, JoinHeads, Shape, SplitHeads, Stack
+from mlx_deepseek_convert.ops import (
+    ChannelsFirst,
+    ChannelsLast,
+    Copy,
+    Drop,
+    JoinHeads,
+    Shape,
+    SplitHeads,
+    Stack,
+)
 from mlx_deepseek_convert.rules import PLACEHOLDER, Rule
 from mlx_deepseek_convert.source import Source, is_mlx_layout
 from mlx_deepseek_convert.tensors import Tensor
+
+# Written by old versions of transformers; models compute them.
+UNUSED = "rotary_emb.inv_freq"
 
 
 def make_steps(source: Source) -> tuple[list[Step], nn.Module]:
@@ -33,8 +46,8 @@ def make_steps(source: Source) -> tuple[list[Step], nn.Module]:
     if fused:
         steps = list(_same_names(source))
     else:
-        layers = config["num_hidden_layers"]
-        claims = rules.claim(source.tensors, rules_for(config), layers, source.folder)
+        layers: Any = model.layers
+        claims = rules.claim(source.tensors, rules_for(config), len(layers), source.folder)
         steps = [laws.resolve(claim, source.tensors) for claim in claims]
     laws.check(steps, parameters(model), source.folder)
     return steps, model
@@ -61,8 +74,9 @@ def parameters(model: nn.Module) -> dict[str, Shape]:
 
 def _same_names(source: Source) -> Iterator[Step]:
     tied = source.config.get("tie_word_embeddings", False)
-    for name, tensor in source.tensors.items():
-        if name.endswith("rotary_emb.inv_freq") or (tied and name.startswith("lm_head.")):
+    for stored, tensor in source.tensors.items():
+        name = rename(stored)
+        if name is None or name.endswith(UNUSED) or (tied and name.startswith("lm_head.")):
             yield Step(Drop(), (tensor,), ())
         else:
             yield Step(Copy(), (tensor,), ((name, tensor.shape),))
@@ -75,18 +89,18 @@ def release_steps(source: Source) -> list[Step]:
         CheckpointError: a tensor that the weight map does not make.
         ConfigError: unknown architecture or configuration.
     """
-    if source.metadata.get("format") != "mlx" and not is_mlx_layout(source):
+    if not is_mlx_layout(source):
         raise CheckpointError(
             f"{source.folder}: not an MLX checkpoint. Expected one to export; releases are as they "
             "are."
         )
-    make_steps(source)  # is it exactly the model?
-    tensors = dict(source.tensors)
+    model: Any = make_steps(source)[1]  # is it exactly the model?
+    tensors = renamed(source.tensors)
     steps = []
     for rule in rules_for(source.config):
-        steps += _reversed(rule, tensors, source.config["num_hidden_layers"])
+        steps += _reversed(rule, tensors, len(model.layers))
     for name in tensors:
-        if not name.endswith("rotary_emb.inv_freq"):
+        if not name.endswith(UNUSED):
             raise CheckpointError(
                 f"{source.folder}: tensor {name!r} has no place in a release of this architecture. "
                 "Convert the original release instead."
@@ -114,6 +128,9 @@ def _reversed(rule: Rule, tensors: dict[str, Tensor], layers: int) -> Iterator[S
         elif isinstance(rule.op, SplitHeads):
             (shape,) = JoinHeads().shapes([tensor.shape for tensor in sources])
             yield Step(JoinHeads(), sources, ((name, shape),))
+        elif isinstance(rule.op, ChannelsLast):
+            (shape,) = ChannelsFirst().shapes([sources[0].shape])
+            yield Step(ChannelsFirst(), sources, ((name, shape),))
         elif isinstance(rule.op, Copy):
             yield Step(Copy(), sources, ((name, sources[0].shape),))
         else:

@@ -117,6 +117,7 @@ def _convert(plan: Plan, layout: Layout, workspace: Workspace, progress: Progres
             if progress is not None:
                 progress(resumed + written, plan.bytes_out)
 
+        report(0)  # from the hub, the first piece may be minutes away
         supply = supply_for(plan.source, workspace.staging, [piece for _, piece in todo])
         _fill(layout, todo, workspace, supply, report)
         check_unchanged(plan.source)

@@ -2,12 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlx_deepseek.commands.options import add_model, add_sampling, load_model, stream_options
 from mlx_deepseek.commands.terminal import DIM, NORMAL, Writer, summary
-from mlx_deepseek.errors import PromptError
+from mlx_deepseek.errors import ImageError, PromptError
 
 if TYPE_CHECKING:
     from mlx_deepseek.chat import Chat
@@ -18,6 +18,7 @@ HELP = """/reset          forget the conversation
 /system TEXT    set the system prompt and begin again
 /regen          answer the last message again
 /edit TEXT      replace the last message
+/image FILE     show a picture with the next message
 /think on|off   ask a model with two modes to think
 /help           this
 /exit           end (or Ctrl-D); Ctrl-C stops an answer"""
@@ -40,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     """Load, then answer line by line; DeepSeekError while loading is the caller's to print."""
     options = stream_options(args)
     engine = load_model(args)
-    conversation = Conversation(engine, args.system, options)
+    conversation = Conversation(engine, args.system, options, args.image)
     interactive = sys.stdin.isatty()
     if interactive:
         enable_line_editing()
@@ -68,8 +69,15 @@ def enable_line_editing() -> None:
 class Conversation:
     """Takes lines: messages to the model, and commands that begin with a slash."""
 
-    def __init__(self, engine: "Engine", system: str | None, options: dict[str, Any]):
+    def __init__(
+        self,
+        engine: "Engine",
+        system: str | None,
+        options: dict[str, Any],
+        images: Sequence[str] = (),
+    ):
         self.engine = engine
+        self.images = list(images)  # for the next message
         self.options = options
         self.chat: Chat = engine.chat(system, **options)
         self.commands: dict[str, Callable[[str], None]] = {
@@ -77,6 +85,7 @@ class Conversation:
             "/system": self.set_system,
             "/regen": lambda _: self.answer(self.chat.rewind()),
             "/edit": self.edit,
+            "/image": self.images.append,
             "/think": self.think,
             "/help": lambda _: self.note(HELP),
         }
@@ -93,14 +102,15 @@ class Conversation:
                 self.note(f"No command {word}.\n{HELP}")
             else:
                 self.answer(line)
-        except PromptError as error:
+        except (PromptError, ImageError) as error:
             self.note(str(error))
         return True
 
     def answer(self, message: Any) -> None:
         """Send a message and write the answer; Ctrl-C ends it and keeps what was written."""
         writer = Writer(sys.stdout, show_thinking=self.options["thinking"] is not False)
-        stream = self.chat.stream(message)
+        images, self.images[:] = list(self.images), []
+        stream = self.chat.stream(message, images=images)
         try:
             last = writer.write(stream)
         except KeyboardInterrupt:

@@ -120,11 +120,11 @@ def memory_bytes(model: str, folder: Path | None, parameters: int) -> tuple[int,
     from mlx_deepseek import memory
     from mlx_deepseek.converted import DEFAULT_RECIPE
     from mlx_deepseek.converters import converter
-    from mlx_deepseek.sources import NANO
+    from mlx_deepseek.embedded import FOLDERS
 
     if folder is None:
         return memory.estimate_bytes(parameters), f"estimate, recipe {DEFAULT_RECIPE}"
-    if model != NANO and converter().is_source(folder):
+    if model not in FOLDERS and converter().is_source(folder):
         planned = converter().plan(folder, DEFAULT_RECIPE).summary()
         return planned["bytes_out"], f"after conversion, recipe {DEFAULT_RECIPE}"
     return memory.loaded_bytes(folder), "without conversion"

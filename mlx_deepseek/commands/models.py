@@ -43,15 +43,16 @@ def run(args: argparse.Namespace) -> int:
 
 def listed(part: str, *, include_all: bool = False) -> list[dict[str, Any]]:
     """The catalog's entries with `part` in repo, family or variant; sizes in bytes."""
-    from mlx_deepseek import catalog, hub, memory
-    from mlx_deepseek.models import ARCHITECTURES
+    from mlx_deepseek import catalog, memory
+    from mlx_deepseek.downloaded import models_here
+    from mlx_deepseek.models import known
 
     machine = memory.machine_memory_bytes()
-    cached = {repo.lower() for repo in hub.cached_models()}
+    cached = {repo.lower() for repo in models_here()}
     found = []
     for entry in catalog.entries():
         text = " ".join((entry.repo, entry.family, entry.variant)).lower()
-        supported = entry.model_type in ARCHITECTURES
+        supported = known(entry.config)
         if part.lower() not in text or not (supported or include_all):
             continue
         nbytes = memory.estimate_bytes(entry.params_total)

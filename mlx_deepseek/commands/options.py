@@ -15,8 +15,7 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", metavar="MODEL", help='"nano", a folder, a hub id or a name that `models` lists'
     )
-    parser.add_argument("--recipe", help="quantization of a Hugging Face checkpoint (4bit)")
-    parser.add_argument("--revision", help="branch, tag or commit on the hub")
+    add_version(parser)
     group = parser.add_argument_group("speed and memory")
     group.add_argument("--cache-bits", type=int, metavar="4|8", help="quantize the latent cache")
     group.add_argument(
@@ -30,6 +29,12 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="keep what was read of prompts on disk, so that they start sooner next time",
     )
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Which form of a model."""
+    parser.add_argument("--recipe", help="quantization of a Hugging Face checkpoint (4bit)")
+    parser.add_argument("--revision", help="branch, tag or commit on the hub")
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:

@@ -7,11 +7,10 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_deepseek.config import IndexerConfig
-from mlx_deepseek.layers.latents import PackedRows, Rows
+from mlx_deepseek.layers.in_turn import in_turn
+from mlx_deepseek.layers.latents import AnyRows, PackedRows, Rows
+from mlx_deepseek.layers.masks import Mask, visible
 from mlx_deepseek.layers.rope import Rope
-
-# Scores [B, L, H, S] held at a time while a prompt is read.
-SCORES_AT_A_TIME = 1 << 25
 
 
 class Indexer(nn.Module):
@@ -36,7 +35,7 @@ class Indexer(nn.Module):
         x: mx.array,
         query_latent: mx.array,
         keys: mx.array | PackedRows,
-        mask: mx.array | str | None,
+        mask: Mask,
         offset: int | mx.array,
     ) -> tuple[mx.array, mx.array] | None:
         """Places [B, L, K] of the tokens that x [B, L, D] attends to, and whether they may be.
@@ -45,28 +44,24 @@ class Indexer(nn.Module):
         has fewer than K tokens before it.
         """
         rows = keys if isinstance(keys, PackedRows) else Rows(keys)
-        if rows.length <= self.config.topk:
+        S, (B, L, _) = rows.length, x.shape
+        if self.config.topk >= S:
             return None
-        heads, topk, length = self.config.heads, self.config.topk, x.shape[1]
+        heads, topk = self.config.heads, self.config.topk
         queries = mx.unflatten(self.wq_b(query_latent), -1, (heads, -1)).swapaxes(1, 2)
         queries = self.rope(queries, offset).swapaxes(1, 2)  # [B, L, H, I]
         # Float32, as the reference: the weights decide between nearly equal scores.
         weights = self.weights_proj(x.astype(mx.float32)) * self.scale  # [B, L, H]
-        shown = visible(mask, length, rows.length)
-        step = max(1, SCORES_AT_A_TIME // (x.shape[0] * heads * rows.length))
-        chosen: list[tuple[mx.array, mx.array]] = []
-        for start in range(0, length, step):
-            part = slice(start, start + step)
-            query = queries[:, part]
-            if chosen:  # one part after the other: their scores must not exist together
-                query = mx.depends([query], [chosen[-1][0]])[0]
-            scores = score(rows, query, weights[:, part])
-            chosen.append(best(scores, None if shown is None else shown[:, part], topk))
-        places, allowed = ([pair[i] for pair in chosen] for i in (0, 1))
-        return mx.concatenate(places, axis=1), mx.concatenate(allowed, axis=1)
+
+        def choose(part: slice, queries: mx.array, weights: mx.array):
+            shown = visible(mask, part, slice(0, S), L, S)
+            scores = score(rows, queries, weights)
+            return best(scores, None if shown is None else shown.squeeze(1), topk)
+
+        return in_turn(choose, [queries, weights], each=B * heads * S)
 
 
-def score(rows: Rows | PackedRows, queries: mx.array, weights: mx.array) -> mx.array:
+def score(rows: AnyRows, queries: mx.array, weights: mx.array) -> mx.array:
     """sum_h w_h relu(q_h . k), float32 [B, L, S], of queries [B, L, H, I], weights [B, L, H]."""
     per_head = rows.scores([queries.flatten(1, 2)[:, None]], 1.0)  # [B, 1, L H, S]
     per_head = mx.maximum(mx.unflatten(per_head.squeeze(1), 1, queries.shape[1:3]), 0)
@@ -79,15 +74,6 @@ def best(scores: mx.array, allowed: mx.array | None, count: int) -> tuple[mx.arr
         scores = mx.where(allowed, scores, -mx.inf)
     places = mx.argpartition(scores, kth=-count, axis=-1)[..., -count:]
     return places, mx.take_along_axis(scores, places, axis=-1) > -mx.inf
-
-
-def visible(mask: mx.array | str | None, new: int, cached: int) -> mx.array | None:
-    """A mask as booleans [B or 1, L, S], for L `new` queries at the end of S `cached` tokens."""
-    if mask is None:
-        return None
-    if isinstance(mask, str):  # "causal"
-        return (mx.arange(cached - new, cached)[:, None] >= mx.arange(cached))[None]
-    return mask.reshape(-1, new, cached)
 
 
 def sparse_mask(chosen: tuple[mx.array, mx.array], cached: int) -> mx.array:

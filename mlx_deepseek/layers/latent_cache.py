@@ -69,7 +69,20 @@ def packing(width: int, bits: int, largest_group: int = 64) -> Packing:
     )
 
 
-class KVCache(mlx_lm_cache.KVCache):
+class Reserving:
+    """A cache that grows at once to the length that is known to come.
+
+    To grow is to copy: for a moment the layer's tokens exist twice.
+    """
+
+    expected = 0
+
+    def reserve(self, tokens: int) -> None:
+        """Expect so many tokens in all; room for them is made when there is need to grow."""
+        self.expected = tokens
+
+
+class KVCache(Reserving, mlx_lm_cache.KVCache):
     """mlx-lm's cache that quantizes into ours; of its name, by which mlx-lm loads saved ones."""
 
     def __init__(self, rank: int, rope_dims: int, index_dims: int = 0):
@@ -78,11 +91,11 @@ class KVCache(mlx_lm_cache.KVCache):
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[Any, Any]:
         """Append rows [B, 1, L, R + P] and the indexer's keys [B, 1, L, I]; all so far."""
+        self.keys = append(self.keys, keys, self.offset, self.expected)
         if values.shape[-1]:
-            return super().update_and_fetch(keys, values)
+            self.values = append(self.values, values, self.offset, self.expected)
         # Nothing is written to an array of width 0; it only keeps the length mlx-lm expects.
-        self.keys = append(self.keys, keys, self.offset)
-        if self.values is None or self.values.shape[2] != self.keys.shape[2]:
+        elif self.values is None or self.values.shape[2] != self.keys.shape[2]:
             self.values = mx.zeros((*self.keys.shape[:3], 0), values.dtype)
         self.offset += keys.shape[2]
         return self.keys_and_values()
@@ -100,7 +113,7 @@ class KVCache(mlx_lm_cache.KVCache):
         return packed
 
 
-class QuantizedLatentCache:
+class QuantizedLatentCache(Reserving):
     """Rows in a CacheFormat: trees of arrays with tokens along axis 2, like mlx-lm's own."""
 
     def __init__(self, format: CacheFormat):
@@ -113,9 +126,10 @@ class QuantizedLatentCache:
         """Append rows [B, 1, L, R + P] and the indexer's keys [B, 1, L, I]; all so far."""
         parts = mx.split(keys, [self.format.row[0].width], axis=-1)
         new = [packing.pack(part) for packing, part in zip(self.format.row, parts, strict=True)]
-        self.keys = append(self.keys, new, self.offset)
+        self.keys = append(self.keys, new, self.offset, self.expected)
         if self.format.index is not None:
-            self.values = append(self.values, self.format.index.pack(values), self.offset)
+            packed = self.format.index.pack(values)
+            self.values = append(self.values, packed, self.offset, self.expected)
         elif self.values is None or self.values.shape[2] != self.keys[0][0].shape[2]:
             self.values = mx.zeros((*self.keys[0][0].shape[:3], 0), values.dtype)
         self.offset += keys.shape[2]
@@ -168,18 +182,21 @@ class QuantizedLatentCache:
         return create_attention_mask(*args, offset=self.offset, **kwargs)
 
 
-def append(held: Any, new: Any, offset: int) -> Any:
-    """Trees of buffers with `new` written from `offset` on, grown in steps where needed."""
-    if held is None:
-        held = tree_map(lambda a: mx.zeros((*a.shape[:2], 0, a.shape[3]), a.dtype), new)
+def append(held: Any, new: Any, offset: int, expected: int = 0) -> Any:
+    """Trees of buffers with `new` written from `offset` on, grown where needed.
 
-    def write(buffer: mx.array, piece: mx.array) -> mx.array:
+    They grow in steps, or to the `expected` number of tokens.
+    """
+
+    def write(piece: mx.array, buffer: mx.array | None = None) -> mx.array:
         end = offset + piece.shape[2]
-        if end > buffer.shape[2]:
-            room = -(-piece.shape[2] // STEP) * STEP
-            more = mx.zeros((*piece.shape[:2], room, piece.shape[3]), piece.dtype)
-            buffer = mx.concatenate([buffer[:, :, :offset], more], axis=2)
+        if buffer is None or end > buffer.shape[2]:
+            length = -(-max(end, expected) // STEP) * STEP
+            grown = mx.zeros((*piece.shape[:2], length, piece.shape[3]), piece.dtype)
+            if buffer is not None:
+                grown[:, :, :offset] = buffer[:, :, :offset]
+            buffer = grown
         buffer[:, :, offset:end] = piece
         return buffer
 
-    return tree_map(write, held, new)
+    return tree_map(write, new) if held is None else tree_map(write, new, held)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import mlx.core as mx
 
+from mlx_deepseek.layers.device import on_gpu
+
 # Of the scales and biases of quantized rows: more precision than the rows' own gains nothing.
 SCALE_DTYPE = mx.bfloat16
 
@@ -38,15 +40,15 @@ class Rows:
 
     def mix(self, weights: mx.array, width: int) -> mx.array:
         """Sums [B, 1, M, width] of the rows' first numbers, weighted by [B, 1, M, S]."""
-        return weights @ self.array[..., :width]
+        return mix(weights, self.array, width)
 
     def take(self, chosen: mx.array, dtype: mx.Dtype) -> mx.array:
         """Rows [B, L, K, W] at the places `chosen` [B, L, K]."""
         return take(self.array, chosen).astype(dtype)
 
-    def dense(self, dtype: mx.Dtype) -> mx.array:
-        """All rows [B, 1, S, W]."""
-        return self.array.astype(dtype)
+    def dense(self, dtype: mx.Dtype, tokens: slice = slice(None)) -> mx.array:
+        """Some tokens' rows [B, 1, s, W]."""
+        return self.array[:, :, tokens].astype(dtype)
 
 
 @dataclass(frozen=True)
@@ -107,22 +109,33 @@ class PackedRows:
         taken = [[take(array, chosen) for array in part] for part in self.parts]
         return self._unpack(taken, dtype)
 
-    def dense(self, dtype: mx.Dtype) -> mx.array:
-        """As `Rows.dense`: for reading a prompt, one layer at a time."""
-        return self._unpack(self.parts, dtype)
+    def dense(self, dtype: mx.Dtype, tokens: slice = slice(None)) -> mx.array:
+        """As `Rows.dense`."""
+        some = [[array[:, :, tokens] for array in part] for part in self.parts]
+        return self._unpack(some, dtype)
 
     def _unpack(self, parts: Sequence[Packed], dtype: mx.Dtype) -> mx.array:
         pairs = zip(parts, self.packings, strict=True)
         return mx.concatenate([packing.unpack(part, dtype) for part, packing in pairs], axis=-1)
 
 
+AnyRows = Rows | PackedRows
+
+
 def dot(queries: Queries, rows: mx.array, scale: float) -> mx.array:
     """Scaled products [..., M, S] of queries' parts [..., M, w] with rows [..., S, W]."""
-    if len(queries) == 1:
-        return queries[0] @ rows.swapaxes(-1, -2) * scale
+    if len(queries) == 1 or not on_gpu():  # a CPU would copy the rows' parts
+        return (mx.concatenate(list(queries), axis=-1) * scale) @ rows.swapaxes(-1, -2)
     latent, key = mx.split(rows.swapaxes(-1, -2), [queries[0].shape[-1]], axis=-2)
     # The second product adds the first and scales both: two kernels in all.
     return mx.addmm(queries[1] @ key, queries[0], latent, alpha=scale, beta=scale)
+
+
+def mix(weights: mx.array, rows: mx.array, width: int) -> mx.array:
+    """Sums [..., M, width] of rows [..., S, W], weighted by [..., M, S]."""
+    if on_gpu():
+        return weights @ rows[..., :width]
+    return (weights @ rows)[..., :width]  # a CPU would copy a part of the rows
 
 
 @mx.compile

@@ -13,15 +13,14 @@ import mlx.nn as nn
 from mlx_lm.models.mla import MultiLinear
 
 from mlx_deepseek.config import MLAConfig
-from mlx_deepseek.layers.attention import attend, attend_rows, attend_taken
+from mlx_deepseek.layers.attention import attend_blocks, attend_rows, attend_taken, block_size
+from mlx_deepseek.layers.in_turn import after, in_turn
 from mlx_deepseek.layers.indexer import Indexer, sparse_mask
 from mlx_deepseek.layers.joined import Joined, join, project
 from mlx_deepseek.layers.latent_cache import KVCache
-from mlx_deepseek.layers.latents import PackedRows, Rows
+from mlx_deepseek.layers.latents import AnyRows, PackedRows, Rows
+from mlx_deepseek.layers.masks import Mask
 from mlx_deepseek.layers.rope import Rope, softmax_scale
-
-# Numbers of expanded keys, values and scores held at a time; more heads wait for their turn.
-EXPANDED_AT_A_TIME = 1 << 25
 
 
 class LatentAttention(nn.Module):
@@ -64,7 +63,7 @@ class LatentAttention(nn.Module):
         """Numbers cached per token."""
         return sum(self.row_widths)
 
-    def __call__(self, x: mx.array, mask: mx.array | str | None = None, cache=None) -> mx.array:
+    def __call__(self, x: mx.array, mask: Mask = None, cache=None) -> mx.array:
         """Attend from x [B, L, D] to the cache and itself."""
         offset = cache.offset if cache is not None else 0
         query_latent, compressed = self.down(x)
@@ -73,9 +72,7 @@ class LatentAttention(nn.Module):
         if cache is not None:
             keys, index_keys = cache.update_and_fetch(keys, index_keys)
         rows = keys if isinstance(keys, PackedRows) else Rows(keys, also=index_keys)
-        chosen = None
-        if self.sparse:
-            chosen = self.indexer(x, query_latent, index_keys, mask, offset)
+        chosen = self.indexer(x, query_latent, index_keys, mask, offset) if self.sparse else None
         out = self.attend(queries, rows, mask, chosen)  # [B, H, L, V]
         return self.o_proj(out.transpose(0, 2, 1, 3).flatten(-2))
 
@@ -113,8 +110,8 @@ class LatentAttention(nn.Module):
     def attend(
         self,
         queries: tuple[mx.array, mx.array],
-        rows: Rows | PackedRows,
-        mask: mx.array | str | None,
+        rows: AnyRows,
+        mask: Mask,
         chosen: tuple[mx.array, mx.array] | None,
     ) -> mx.array:
         """Attended values [B, H, L, V], in the way that takes the fewest multiplications."""
@@ -124,7 +121,7 @@ class LatentAttention(nn.Module):
             return self.absorbed(*queries, rows, mask, chosen)
         if chosen is not None:
             mask = sparse_mask(chosen, rows.length)
-        return self.expanded(*queries, rows.dense(queries[0].dtype), mask)
+        return self.expanded(*queries, rows, mask)
 
     def absorbs(self, new: int, cached: int, seen: int) -> bool:
         """Whether absorbing takes fewer multiplications per head than expanding.
@@ -138,34 +135,34 @@ class LatentAttention(nn.Module):
         expanded = cached * up + new * cached * (c.nope_dim + c.value_dim)
         return new * up + new * seen * 2 * c.kv_rank < expanded
 
-    def absorbed(self, q_nope, q_rope, rows: Rows | PackedRows, mask, chosen=None) -> mx.array:
+    def absorbed(self, q_nope, q_rope, rows: AnyRows, mask: Mask, chosen=None) -> mx.array:
         """Attention to all rows that `mask` shows, or to the chosen ones; [B, H, L, V]."""
         queries = self.absorb_queries(q_nope), q_rope
         if chosen is None:
             return self.unembed(attend_rows(queries, rows, self.scale, mask))
         return self.unembed(attend_taken(queries, rows, self.scale, *chosen))
 
-    def expanded(self, q_nope, q_rope, rows: mx.array, mask) -> mx.array:
-        """Attention over per-head keys and values rebuilt from rows [B, 1, S, R + P].
+    def expanded(self, q_nope, q_rope, rows: AnyRows, mask: Mask) -> mx.array:
+        """Attention over per-head keys and values rebuilt from S rows; [B, H, L, V].
 
-        As many heads at a time as memory allows, so that long prompts take no more of it.
+        Of as many heads and rows at a time as memory allows, so that long prompts take no more.
         """
-        c = self.config
-        latent, key = mx.split(rows, [c.kv_rank], axis=-1)
-        (B, H, L, _), S = q_nope.shape, rows.shape[2]
-        per_head = B * S * (2 * c.nope_dim + c.rope.dims + 2 * c.value_dim + L)
-        step = max(1, EXPANDED_AT_A_TIME // per_head)
-        out: list[mx.array] = []
-        for start in range(0, H, step):
-            heads = slice(start, min(start + step, H))
-            if out:  # wait, or all heads' keys and values would exist together
-                latent = mx.depends([latent], [out[-1]])[0]
-            k_nope, values = self.expand(latent, heads)  # [B, h, S, N], [B, h, S, V]
-            shared = mx.broadcast_to(key, (*k_nope.shape[:-1], key.shape[-1]))
-            queries = mx.concatenate([q_nope[:, heads], q_rope[:, heads]], axis=-1)
-            keys = mx.concatenate([k_nope, shared], axis=-1)
-            out.append(attend(queries, keys, values, scale=self.scale, mask=mask))
-        return out[0] if len(out) == 1 else mx.concatenate(out, axis=1)
+        c, S = self.config, rows.length
+        queries = mx.concatenate([q_nope, q_rope], axis=-1)
+        B, _, L, width = queries.shape
+        block = block_size(S, width)
+
+        def some(heads: slice, queries: mx.array) -> mx.array:
+            def expand(tokens: slice, done: object) -> tuple[mx.array, mx.array]:
+                (row,) = after(done, [rows.dense(queries.dtype, tokens)])
+                latent, key = mx.split(row, [c.kv_rank], axis=-1)
+                k_nope, values = self.expand(latent, heads)  # [B, h, s, N], [B, h, s, V]
+                shared = mx.broadcast_to(key, (*k_nope.shape[:-1], key.shape[-1]))
+                return mx.concatenate([k_nope, shared], axis=-1), values
+
+            return attend_blocks(queries, expand, S, block, scale=self.scale, mask=mask)
+
+        return in_turn(some, [queries], each=B * block * (width + c.nope_dim + 2 * c.value_dim + L))
 
     def add_up_projections(self) -> None:
         """Create the parameters that turn a latent into keys and values."""

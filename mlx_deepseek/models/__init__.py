@@ -6,7 +6,16 @@ import mlx.nn as nn
 
 from mlx_deepseek.config import Json
 from mlx_deepseek.errors import ConfigError
-from mlx_deepseek.models import deepseek, deepseek_v2, deepseek_v3, deepseek_v32, dense
+from mlx_deepseek.models import (
+    deepseek,
+    deepseek_ocr,
+    deepseek_v2,
+    deepseek_v3,
+    deepseek_v32,
+    deepseek_vl,
+    deepseek_vl2,
+    dense,
+)
 
 Builder = Callable[[Json, str | None], nn.Module]
 
@@ -15,13 +24,16 @@ ARCHITECTURES: Mapping[str, Builder] = {
     "deepseek_v2": deepseek_v2.build,
     "deepseek_v3": deepseek_v3.build,
     "deepseek_v32": deepseek_v32.build,
+    "deepseek_vl": deepseek_vl.build,
+    "deepseek_vl2": deepseek_vl2.build,
+    "deepseek_ocr": deepseek_ocr.build,
     "llama": dense.build,
     "qwen2": dense.build,
     "qwen3": dense.build,
 }
 
-# Released names of vision encoders, of models whose model_type does not tell them apart.
-ENCODERS: Mapping[str, str] = {"deeplip_b_l": "deepseek_ocr"}
+# What tells releases apart that share a model_type: the name of their vision encoder.
+ENCODERS: Mapping[str, str] = {"deeplip_b_l": "deepseek_ocr", "deepencoderv2": "deepseek_ocr2"}
 # What releases call models that this package has under their own names.
 ALIASES: Mapping[str, str] = {"deepseek_vl_v2": "deepseek_vl2", "multi_modality": "deepseek_vl"}
 
@@ -35,16 +47,30 @@ def architecture(config: Json) -> str:
     Raises:
         ConfigError: this version does not have it.
     """
-    name = str(config.get("model_type"))
-    vision = config.get("vision_config")
-    encoder = vision.get("model_name") if isinstance(vision, Mapping) else None
-    name = ENCODERS.get(str(encoder), ALIASES.get(name, name))
+    name = describe(config)
     if name not in ARCHITECTURES:
         raise ConfigError(
             f"config.json has model_type {config.get('model_type')!r}; this version knows "
             f"{', '.join(ARCHITECTURES)}. Update mlx-deepseek, or choose another checkpoint."
         )
     return name
+
+
+def known(config: Json) -> bool:
+    """Whether this version has the architecture that a config describes."""
+    return describe(config) in ARCHITECTURES
+
+
+def describe(config: Json) -> str:
+    """What a config describes, known or not: its model_type, where that says enough."""
+    name = str(config.get("model_type"))
+    if name == "multi_modality" and "aligner_config" not in config:
+        return "janusflow"
+    if "gen_vision_config" in config:
+        return "janus"
+    vision = config.get("vision_config")
+    encoder = str(vision.get("model_name")) if isinstance(vision, Mapping) else ""
+    return ENCODERS.get(encoder, ALIASES.get(name, name))
 
 
 def build(config: Json, layout: str | None = None) -> nn.Module:

@@ -9,6 +9,8 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_deepseek.config import Json, read_decoder
+from mlx_deepseek.layers.latents import AnyRows
+from mlx_deepseek.layers.masks import Mask
 from mlx_deepseek.layers.mla import SplitLatentAttention
 from mlx_deepseek.layers.mlp import MLP
 from mlx_deepseek.layers.moe import MoE
@@ -66,11 +68,11 @@ class FastMLP(nn.Module):
 class FastAttention(SplitLatentAttention):
     """MLA with softmax from fast_math, for whole sequences; any other call goes the usual way."""
 
-    def expanded(self, q_nope, q_rope, rows: mx.array, mask) -> mx.array:
+    def expanded(self, q_nope, q_rope, rows: AnyRows, mask: Mask) -> mx.array:
         """Attention over per-head keys and values rebuilt from rows; [B, H, L, V]."""
         if not isinstance(mask, str):
             return super().expanded(q_nope, q_rope, rows, mask)
-        latent, key = mx.split(rows, [self.config.kv_rank], axis=-1)
+        latent, key = mx.split(rows.dense(q_nope.dtype), [self.config.kv_rank], axis=-1)
         k_nope, values = self.expand(latent, slice(0, self.config.heads))
         key = mx.broadcast_to(key, (*k_nope.shape[:-1], key.shape[-1]))
         q = mx.concatenate([q_nope, q_rope], axis=-1) * self.scale

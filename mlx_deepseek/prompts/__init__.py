@@ -13,6 +13,7 @@ from mlx_deepseek.prompts.messages import Message, encode
 from mlx_deepseek.prompts.parser import Delta, OutputParser
 from mlx_deepseek.prompts.plain import Completion, PlainChat
 from mlx_deepseek.prompts.r1 import R1Zero
+from mlx_deepseek.prompts.sight import OCRPrompt, VL2Chat, VLChat
 from mlx_deepseek.prompts.template import shipped, template_source
 from mlx_deepseek.prompts.tools import DISTILLS, R1_0528, ToolCall
 from mlx_deepseek.prompts.v31 import V31Chat
@@ -33,7 +34,11 @@ __all__ = [
 FIM = (FIM_BEGIN, FIM_HOLE, FIM_END)
 R1_GENERATION = "<think>\n"
 # The formats of architectures that see; their checkpoints' templates know nothing of pictures.
-VISION: Mapping[str, str] = {}
+VISION: Mapping[str, str] = {
+    "deepseek_vl": "vl_chat",
+    "deepseek_vl2": "vl2_chat",
+    "deepseek_ocr": "ocr",
+}
 
 FORMATS: Mapping[str, PromptFormat] = {
     format.id: format
@@ -76,6 +81,9 @@ FORMATS: Mapping[str, PromptFormat] = {
         V31Chat("math_v2", tools=None, thinking="always"),
         V32Chat("v32_chat"),
         V32Chat("v32_speciale", tools=None, thinking="always"),
+        VLChat("vl_chat"),
+        VL2Chat("vl2_chat"),
+        OCRPrompt("ocr"),
     )
 }
 

@@ -7,6 +7,7 @@ from typing import Any
 from mlx_deepseek.errors import PromptError
 from mlx_deepseek.prompts.markers import BOS, EOS, THINK_OPEN
 from mlx_deepseek.prompts.messages import (
+    GUARD,
     PICTURE,
     Message,
     Tokenizer,
@@ -91,9 +92,10 @@ class PromptFormat:
         Raises:
             PromptError: the format cannot express the messages.
         """
-        return self._written(
+        text = self._written(
             self._checked(messages), tools, thinking, add_generation_prompt, json_output
         )
+        return text.replace(GUARD, "")
 
     def _written(
         self,
@@ -150,6 +152,10 @@ class PromptFormat:
     def _checked(self, messages: Sequence[Message]) -> list[Message]:
         by_value = self.tools is not None and self.tools.by_value
         return check(messages, decoded=by_value, gap=self.gap if self.supports_images else None)
+
+    def relevant(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The part of a conversation that the prompt shows: all of it."""
+        return messages
 
     def turns(self, messages: Sequence[Message], thinking: bool, generate: bool) -> str:
         """Checked messages as text; each format's own part."""

@@ -9,7 +9,8 @@ from mlx_deepseek.errors import PromptError
 Message = Mapping[str, Any]
 ROLES = ("system", "user", "assistant", "tool")
 
-# Put inside control tokens that users typed, so that they are encoded as plain text.
+# What it separates is encoded apart: it is put inside control tokens that users typed, so that they
+# become plain text, and where a format's originals are encoded in pieces.
 GUARD = "\ue000"
 # Stands for a picture in a checked message.
 PICTURE = "\ue001"
@@ -184,9 +185,21 @@ def pictures(messages: Sequence[Message]) -> list[Any]:
     for message in messages:
         content = message.get("content")
         for part in content if isinstance(content, (list, tuple)) else ():
-            if isinstance(part, Mapping) and part.get("type") in PICTURE_PARTS:
+            if is_picture(part):
                 found.append(_picture(part))
     return found
+
+
+def is_picture(part: Any) -> bool:
+    """Whether a part of a message is a picture."""
+    return isinstance(part, Mapping) and part.get("type") in PICTURE_PARTS
+
+
+def with_pictures(message: Message, shown: Sequence[Any]) -> dict[str, Any]:
+    """A message that opens with picture parts."""
+    content = message.get("content") or []
+    rest = [{"type": "text", "text": content}] if isinstance(content, str) else list(content)
+    return {**message, "content": [*shown, *rest]}
 
 
 def _picture(part: Mapping[str, Any]) -> Any:

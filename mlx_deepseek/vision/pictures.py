@@ -55,7 +55,8 @@ def open_picture(source: Source, frame: int = 0) -> Image.Image:
         _shrink(picture)
         _check_size(name, picture.size)
         picture.load()
-        return _upright(_rgb(picture), _orientation(picture))
+        upright = _upright(_rgb(picture), _orientation(picture))
+        return upright.copy() if upright is source else upright
 
 
 def count_frames(source: Source) -> int:
@@ -192,7 +193,7 @@ def _check_size(name: str, size: tuple[int, int]) -> None:
 def _rgb(picture: Image.Image) -> Image.Image:
     """8-bit RGB, on white."""
     if picture.mode == "RGB" and not picture.has_transparency_data:
-        return picture.copy()
+        return picture
     if picture.mode.startswith(("I", "F")):
         return _eight_bits(picture).convert("RGB")
     if not picture.has_transparency_data:

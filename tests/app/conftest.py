@@ -46,7 +46,9 @@ def engines() -> list[scripted.ScriptedEngine]:
 def site(engines: list[scripted.ScriptedEngine]) -> Iterator[Served]:
     """A page over scripted engines."""
 
-    def loader(source: str, *, progress: Any = None) -> scripted.ScriptedEngine:
+    def loader(
+        source: str, *, progress: Any = None, recipe: str | None = None
+    ) -> scripted.ScriptedEngine:
         engines.append(scripted.load(source, progress=progress))
         return engines[-1]
 

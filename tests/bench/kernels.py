@@ -26,6 +26,7 @@ from mlx_lm.utils import quantize_model
 
 from mlx_deepseek import models
 from mlx_deepseek.checkpoint import cast, layout, quantize
+from mlx_deepseek.layers import latents
 from mlx_deepseek.layers.joined import join_all
 
 NODE = re.compile(r'{ (\d+) \[label ="(.+?)", shape=rectangle\]; }')
@@ -61,7 +62,8 @@ def prepared(model: nn.Module) -> nn.Module:
 @contextlib.contextmanager
 def whole_operations():
     """Norms and rotary embeddings as one operation each, which stands in for the GPU's kernel."""
-    real = mx.fast.rms_norm, mx.fast.layer_norm, mx.fast.rope, mx.dequantize
+    real = mx.fast.rms_norm, mx.fast.layer_norm, mx.fast.rope, mx.dequantize, latents.on_gpu
+    latents.on_gpu = lambda: True  # a CPU goes another way
     mx.dequantize = lambda packed, scales, *args, **kwargs: mx.erf(
         mx.repeat(scales, packed.shape[-1] // scales.shape[-1] * 32 // kwargs["bits"], -1)
     )
@@ -71,7 +73,7 @@ def whole_operations():
     try:
         yield
     finally:
-        mx.fast.rms_norm, mx.fast.layer_norm, mx.fast.rope, mx.dequantize = real
+        mx.fast.rms_norm, mx.fast.layer_norm, mx.fast.rope, mx.dequantize, latents.on_gpu = real
 
 
 def kernels(model: Any) -> collections.Counter[str]:

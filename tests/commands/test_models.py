@@ -5,17 +5,19 @@ import io
 import json
 
 import pytest
+from huggingface_hub import constants
 
-from mlx_deepseek import hub, memory
+from mlx_deepseek import catalog, memory
 from mlx_deepseek.commands import models
-from mlx_deepseek.models import ARCHITECTURES
+from mlx_deepseek.models import ARCHITECTURES, describe
 
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch, tmp_path):
-    """A machine of 24 GB with an empty hub cache."""
+    """A machine of 24 GB with empty caches."""
     monkeypatch.setattr(memory, "machine_memory_bytes", lambda: 24_000_000_000)
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setenv("MLX_DEEPSEEK_CACHE", str(tmp_path))
 
 
 def call(*arguments: str) -> int:
@@ -30,7 +32,8 @@ def test_only_what_runs_is_listed_unless_all_is_asked_for(capsys):
     runs = json.loads(capsys.readouterr().out)
     assert call("--json", "--all") == 0
     everything = json.loads(capsys.readouterr().out)
-    assert {entry["model_type"] for entry in runs} == set(ARCHITECTURES)
+    described = {describe(catalog.find(entry["repo"]).config) for entry in runs}
+    assert described == set(ARCHITECTURES)
     assert [entry for entry in everything if entry["supported"]] == runs
     assert len(everything) > len(runs)
 

@@ -21,6 +21,7 @@ class Published(NamedTuple):
 API = "HF API, safetensors total"
 INDEX = "index total_size / 2"
 LISTED = "parameter count in public listings"
+REPORT = "stored parameters in a public report"
 
 FP8_TOTAL = 684_531_386_000  # BF16 3,918,786,560 + F8_E4M3 680,571,043,840 + F32 41,555,600
 V3 = Published("671B", FP8_TOTAL, API, "stored: with MTP (13.5B) and FP8 scales (0.04B)")
@@ -39,6 +40,9 @@ LLM_67B = Published("67B", 134_850_002_944 // 2, INDEX, "rounded name")
 MOE_16B = Published("16.4B", 16_375_728_128, LISTED)
 V2 = Published("236B", 235_741_434_880, LISTED)
 V2_LITE = Published("15.7B", 31_412_968_448 // 2, INDEX)
+# What the files' sizes say: 3.95 GB, and 4.98 + 4.96 + 4.75 GB, of float16.
+VL_1P3B = Published("1.98B", note="stored: with SigLIP's unused pooling head")
+VL_7B = Published("7.34B", note="stored: with SigLIP's unused pooling head")
 CODER_V2_LITE = Published("16B", 31_412_968_448 // 2, INDEX, "V2-Lite's 15.7B, rounded up")
 
 PUBLISHED = {
@@ -90,6 +94,14 @@ PUBLISHED = {
     "DeepSeek-V3.2": V32,
     "DeepSeek-V3.2-Speciale": V32_LISTED,
     "DeepSeek-Math-V2": V32_LISTED,
+    "deepseek-vl-1.3b-base": VL_1P3B,
+    "deepseek-vl-1.3b-chat": VL_1P3B,
+    "deepseek-vl-7b-base": VL_7B,
+    "deepseek-vl-7b-chat": VL_7B,
+    "deepseek-vl2-tiny": Published("3.37B", note="stored: with SigLIP's unused pooling head"),
+    "deepseek-vl2-small": Published("16.1B"),
+    "deepseek-vl2": Published("27.5B"),
+    "DeepSeek-OCR": Published("3.34B", 3_336_106_240, REPORT, "stored: with CLIP's unused patches"),
     "DeepSeek-R1-Zero": V3,
     "DeepSeek-R1": V3,
     "DeepSeek-R1-0528": V3,

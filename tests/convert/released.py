@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mlx_deepseek.tensor_file import ITEM_BYTES, TensorInfo
 from mlx_deepseek_convert.source import Source, pair_scales
+from tests.convert import released_vision
 
 FP8_BLOCK = 128
 
@@ -29,7 +30,7 @@ def released_source(config: dict) -> Source:
 def released_tensors(config: dict) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """Name, dtype and shape of every tensor that the release of `config` stores."""
     fp8 = (config.get("quantization_config") or {}).get("quant_method") == "fp8"
-    for name, shape, kind in _modules(config):
+    for name, shape, kind in _stored(config):
         if kind == "float32" or (kind == "norm" and config["model_type"] == "deepseek_v32"):
             yield name, "F32", shape
         elif kind == "linear" and fp8:
@@ -38,6 +39,24 @@ def released_tensors(config: dict) -> Iterator[tuple[str, str, tuple[int, ...]]]
             yield f"{name}_scale_inv", "F32", grid
         else:
             yield name, "BF16", shape
+
+
+def _stored(config: dict) -> Iterator[tuple[str, tuple[int, ...], str]]:
+    if config["model_type"] == "multi_modality":
+        return released_vision.vl(config, _modules)
+    if config["model_type"] == "deepseek_vl_v2":
+        siglip = config["vision_config"]["model_name"].startswith("siglip")
+        return (released_vision.vl2 if siglip else released_vision.ocr)(config, _vl2_text)
+    return _modules(config)
+
+
+def _vl2_text(config: dict) -> Iterator[tuple[str, tuple[int, ...], str]]:
+    """The text model of VL2 and OCR, whose configs leave out what their code assumes."""
+    silent = {"model_type": "deepseek_v2", "first_k_dense_replace": 0, "qk_nope_head_dim": 128}
+    silent |= {"num_hidden_layers": 30, "num_attention_heads": 32, "kv_lora_rank": 512}
+    silent |= {"qk_rope_head_dim": 64, "v_head_dim": 128}
+    config = {**silent, **config}
+    return _modules(config if config.get("use_mla", True) else {**config, "kv_lora_rank": None})
 
 
 def _modules(config: dict) -> Iterator[tuple[str, tuple[int, ...], str]]:

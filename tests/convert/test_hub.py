@@ -19,7 +19,7 @@ from mlx_deepseek_convert.files import InterruptedConversionError
 from mlx_deepseek_convert.supply import SHARDS_AHEAD
 from mlx_deepseek_convert.write import execute
 from tests.convert.test_resume import content, run_killed
-from tests.hub_server import FakeHub
+from tests.hub_server import FakeHub, served
 
 REPO = "deepseek-ai/DeepSeek-Tiny"
 SHARDS = 6
@@ -57,18 +57,10 @@ def save(case: Path, path: Path, names: list[str]) -> None:
 
 @pytest.fixture
 def server(source, tmp_path, monkeypatch):
-    fake = FakeHub({REPO: content(source)})
-    address = fake.start()
-    monkeypatch.setattr(constants, "ENDPOINT", address)
-    template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between attempts
     monkeypatch.setattr(download, "RETRY_AFTER_S", (0,))
     monkeypatch.setattr(writer, "COMMIT_BYTES", 10_000)
-    yield fake
-    fake.stop()
+    with served({REPO: content(source)}, tmp_path, monkeypatch) as fake:
+        yield fake
 
 
 @pytest.fixture
@@ -181,15 +173,23 @@ def test_kill_after_kill(server, tmp_path, whole):
 
 def test_an_interruption_does_not_wait_for_the_network(server, tmp_path, whole, monkeypatch):
     original, network = download.HubSupply._obtain, threading.Event()
+    committed = threading.Event()
 
     def stalling(self, name):
-        if "00003" in name:
+        if "00003" in name and not network.is_set():
+            committed.wait(60)
+            os.kill(os.getpid(), signal.SIGINT)
             network.wait(60)
         return original(self, name)
 
+    def noting(self, pieces):
+        released(self, pieces)
+        committed.set()
+
+    released = download.HubSupply.release
+    monkeypatch.setattr(download.HubSupply, "release", noting)
     monkeypatch.setattr(download.HubSupply, "_obtain", stalling)
     planned = plan(REPO)
-    threading.Timer(1.5, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         execute(planned, tmp_path / "out")
     assert not network.is_set()

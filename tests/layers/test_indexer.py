@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mlx_lm.models.cache import BatchKVCache
 
 from mlx_deepseek.config import IndexerConfig, MLAConfig, RopeConfig
-from mlx_deepseek.layers import attention, indexer
+from mlx_deepseek.layers import attention, in_turn
 from mlx_deepseek.layers.indexer import Indexer, sparse_mask
 from mlx_deepseek.layers.latents import Rows
 from mlx_deepseek.layers.mla import SplitLatentAttention
@@ -101,7 +101,7 @@ def test_gathering_equals_masking(length, new, seed):
     chosen = tuple(part[:, -new:] for part in chosen)
     rows = layer.row(layer.kv_a_proj_with_mqa(x), 0)
     gathered = layer.absorbed(*queries, Rows(rows), None, chosen)
-    masked = layer.expanded(*queries, rows, sparse_mask(chosen, length))
+    masked = layer.expanded(*queries, Rows(rows), sparse_mask(chosen, length))
     assert close(gathered, masked)
 
 
@@ -123,8 +123,8 @@ def test_bounded_pieces_give_the_same(way, monkeypatch):
     monkeypatch.setattr(SplitLatentAttention, "absorbs", lambda *_: way == "gathered")
     x = mx.random.normal((2, 12, 32))
     whole = layer(x, "causal")
-    monkeypatch.setattr(indexer, "SCORES_AT_A_TIME", 1)
-    monkeypatch.setattr(attention, "TAKEN_AT_A_TIME", 1)
+    monkeypatch.setattr(in_turn, "AT_A_TIME_CPU", 1)
+    monkeypatch.setattr(attention, "BLOCK_CPU", 5)
     assert close(layer(x, "causal"), whole)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_deepseek.config import MLAConfig, RopeConfig
-from mlx_deepseek.layers import mla
+from mlx_deepseek.layers import in_turn
 from mlx_deepseek.layers.latents import Rows
 from mlx_deepseek.layers.mla import LatentAttention, SplitLatentAttention
 
@@ -43,7 +43,7 @@ def test_absorbed_equals_expanded(kind, cached, new, seed):
     q_nope, q_rope = layer.queries(layer.down(x[:, cached:])[0], cached)
     rows, mask = layer.row(layer.kv_a_proj_with_mqa(x), 0), "causal" if new > 1 else None
     absorbed = layer.absorbed(q_nope, q_rope, Rows(rows), mask)
-    assert close(absorbed, layer.expanded(q_nope, q_rope, rows, mask))
+    assert close(absorbed, layer.expanded(q_nope, q_rope, Rows(rows), mask))
 
 
 @settings(max_examples=15, deadline=None)
@@ -103,7 +103,7 @@ def test_quantized_projections_are_used_as_they_are(kind):
     q_nope, q_rope = layer.queries(layer.down(x)[0], 0)
     rows = layer.row(layer.kv_a_proj_with_mqa(x), 0)
     absorbed = layer.absorbed(q_nope, q_rope, Rows(rows), "causal")
-    assert close(absorbed, layer.expanded(q_nope, q_rope, rows, "causal"))
+    assert close(absorbed, layer.expanded(q_nope, q_rope, Rows(rows), "causal"))
 
 
 @pytest.mark.parametrize("kind", [LatentAttention, SplitLatentAttention])
@@ -115,11 +115,11 @@ def test_expanding_some_heads_at_a_time_is_expanding_all(kind, quantized, monkey
     x = mx.random.normal((2, 6, 32))
     args = (
         *layer.queries(layer.down(x)[0], 0),
-        layer.row(layer.kv_a_proj_with_mqa(x), 0),
+        Rows(layer.row(layer.kv_a_proj_with_mqa(x), 0)),
         "causal",
     )
     whole = layer.expanded(*args)
-    monkeypatch.setattr(mla, "EXPANDED_AT_A_TIME", 4000)  # two heads, then one
+    monkeypatch.setattr(in_turn, "AT_A_TIME_CPU", 4000)  # two heads, then one
     assert close(layer.expanded(*args), whole)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mlx_deepseek.config import Json
 from mlx_deepseek.models import architecture
-from mlx_deepseek_convert.maps import deepseek, dense
+from mlx_deepseek_convert.maps import deepseek, dense, vision
 from mlx_deepseek_convert.rules import Rule
 
 MAPS: Mapping[str, Callable[[Json], Sequence[Rule]]] = {
@@ -12,6 +12,9 @@ MAPS: Mapping[str, Callable[[Json], Sequence[Rule]]] = {
     "deepseek_v2": deepseek.v2_rules,
     "deepseek_v3": deepseek.v3_rules,
     "deepseek_v32": deepseek.v32_rules,
+    "deepseek_vl": vision.vl_rules,
+    "deepseek_vl2": vision.vl2_rules,
+    "deepseek_ocr": vision.ocr_rules,
     "llama": dense.llama_rules,
     "qwen2": dense.qwen2_rules,
     "qwen3": dense.qwen3_rules,

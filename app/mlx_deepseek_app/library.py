@@ -1,0 +1,225 @@
+"""The catalog as this machine sees it: what each model can do, where it is, what of it fits."""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from huggingface_hub import constants, scan_cache_dir
+
+from mlx_deepseek import catalog, memory, models
+from mlx_deepseek.converted import cache_folder
+from mlx_deepseek.downloaded import cached_models
+from mlx_deepseek.errors import ConfigError, DeepSeekError
+from mlx_deepseek.prompts import FORMATS
+from mlx_deepseek.sources import repo_of
+
+# Best first; what is offered is the first that fits.
+RECIPES = tuple(memory.ESTIMATED_BITS)
+COMFORTABLE = 4096  # tokens of context that a recommendation leaves room for
+
+
+@dataclass(frozen=True)
+class RecipeFit:
+    """A model stored with a recipe on this machine; `context` is the longest in tokens."""
+
+    recipe: str
+    weights_bytes: int
+    cache_bytes_per_token: int
+    context: int
+    usable_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether an answer of some length fits."""
+        return self.context > 0
+
+    @property
+    def reason(self) -> str:
+        """Where the memory goes, for people."""
+        weights, usable = gigabytes(self.weights_bytes), gigabytes(self.usable_bytes)
+        if not self.fits:
+            return f"needs {weights} for its weights; {usable} can be used here"
+        cached = gigabytes(self.context * self.cache_bytes_per_token)
+        return f"{weights} weights, {cached} cache at {self.context:,} tokens, of {usable}"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One released model; `folders` are its conversions on this disk, `downloaded` its source."""
+
+    repo: str
+    name: str
+    family: str
+    parameters: int
+    active: int | None
+    context: int | None
+    licence: str
+    abilities: tuple[str, ...]
+    runs: bool
+    fits: tuple[RecipeFit, ...] = ()
+    downloaded: bool = False
+    folders: tuple[Path, ...] = ()
+
+    @property
+    def best(self) -> RecipeFit | None:
+        """The best recipe that leaves room for a conversation; None if none does."""
+        wanted = min(COMFORTABLE, self.context or COMFORTABLE)
+        roomy = [fit for fit in self.fits if fit.context >= wanted and fit.recipe in ADVISED]
+        return roomy[0] if roomy else next((fit for fit in self.fits if fit.fits), None)
+
+    @property
+    def here(self) -> bool:
+        """Whether anything of it is on this disk."""
+        return self.downloaded or bool(self.folders)
+
+
+# Above 8 bits nothing is gained that a reader would notice; below 4 much is lost.
+ADVISED = ("8bit", "6bit", "4bit")
+
+
+def cards(machine_bytes: int | None = None) -> list[Card]:
+    """All released models, newest families last as in the catalog."""
+    machine = memory.machine_memory_bytes() if machine_bytes is None else machine_bytes
+    downloaded = {repo.lower() for repo in cached_models()}
+    converted = conversions()
+    return [
+        Card(
+            repo=entry.repo,
+            name=entry.name,
+            family=entry.family,
+            parameters=entry.params_total,
+            active=entry.params_active,
+            context=entry.context_length,
+            licence=short_licence(entry.license),
+            abilities=abilities(entry),
+            runs=models.known(entry.config),
+            fits=recipe_fits(entry, machine) if models.known(entry.config) else (),
+            downloaded=entry.repo.lower() in downloaded,
+            folders=tuple(converted.get(entry.repo.lower(), ())),
+        )
+        for entry in catalog.entries()
+    ]
+
+
+def recipe_fits(entry: catalog.Entry, machine_bytes: int) -> tuple[RecipeFit, ...]:
+    """The model in every recipe; sizes are estimates."""
+    try:
+        per_token = cache_per_token(entry.repo)
+    except ConfigError:
+        return ()
+    context = entry.context_length or COMFORTABLE
+    found = []
+    for recipe in RECIPES:
+        weights = memory.estimate_bytes(entry.params_total, recipe)
+        fit = memory.fits(weights, per_token, machine_bytes, context)
+        found.append(RecipeFit(recipe, weights, per_token, fit.context, fit.usable_bytes))
+    return tuple(found)
+
+
+@cache
+def cache_per_token(repo: str) -> int:
+    """Bytes of context per token of a catalog's model; building it takes no memory."""
+    entry = catalog.find(repo)
+    assert entry is not None
+    return memory.cache_bytes_per_token(models.build(entry.config), entry.config)
+
+
+def abilities(entry: catalog.Entry) -> tuple[str, ...]:
+    """What a model can do, in words for filters: chat, thinking, tools, code, pictures..."""
+    style = FORMATS.get(entry.prompt_format or "")
+    found = {
+        "chat": style is not None and style.supports_chat,
+        "thinking": style is not None and style.supports_thinking,
+        "tools": style is not None and style.supports_tools,
+        "fills in code": "Coder" in entry.family and bool(style and style.fim_markers),
+        "pictures": "vision_config" in entry.config,
+        "documents": entry.family == "OCR",
+        "draws": "gen_vision_config" in entry.config,
+        "proves": entry.family == "Prover",
+    }
+    return tuple(name for name, has in found.items() if has)
+
+
+def conversions() -> dict[str, list[Path]]:
+    """Converted folders in the cache, by the repository they come from, in lower case."""
+    found: dict[str, list[Path]] = {}
+    try:
+        folders = sorted(path.parent for path in cache_folder().glob("*/config.json"))
+    except DeepSeekError:  # unusable: loading says so when it matters
+        return found
+    for folder in folders:
+        repo = repo_of(folder)
+        if repo is not None:
+            found.setdefault(repo.lower(), []).append(folder)
+    return found
+
+
+def matching(
+    found: Iterable[Card], words: str = "", ability: str = "", *, only_fitting: bool = False
+) -> list[Card]:
+    """Cards with all of `words` in name, family or licence, and that can do `ability`."""
+    wanted = words.lower().split()
+    return [
+        card
+        for card in found
+        if all(word in f"{card.repo} {card.family} {card.licence}".lower() for word in wanted)
+        and (not ability or ability in card.abilities)
+        and (not only_fitting or card.best is not None)
+    ]
+
+
+def source(card: Card, recipe: str) -> tuple[str, str | None]:
+    """What to load for a card, and with which recipe: a conversion, if its download is gone."""
+    made = [folder for folder in card.folders if f"-{recipe}-" in folder.name]
+    if made and not card.downloaded:
+        return str(made[0]), None
+    return card.repo, recipe
+
+
+def delete(card: Card) -> int:
+    """Remove a model's conversions and its download from the disk; returns bytes freed."""
+    freed = 0
+    for folder in card.folders:
+        freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        shutil.rmtree(folder)
+    return freed + (delete_download(card.repo) if card.downloaded else 0)
+
+
+def delete_download(repo: str) -> int:
+    """Remove a repository from the hub's cache; returns bytes freed."""
+    found = [
+        one
+        for one in scan_cache_dir(constants.HF_HUB_CACHE).repos
+        if one.repo_id.lower() == repo.lower()
+    ]
+    commits = [revision.commit_hash for one in found for revision in one.revisions]
+    strategy = scan_cache_dir(constants.HF_HUB_CACHE).delete_revisions(*commits)
+    strategy.execute()
+    return strategy.expected_freed_size
+
+
+def free_disk_bytes() -> int:
+    """Room where conversions go."""
+    return shutil.disk_usage(cache_folder()).free
+
+
+def usable_memory_bytes() -> int:
+    """What a model and its cache may take here."""
+    return memory.fits(0, 1, memory.machine_memory_bytes(), 1).usable_bytes
+
+
+def gigabytes(nbytes: float) -> str:
+    """12.3 GB."""
+    return f"{nbytes / 1e9:.1f} GB" if nbytes < 1e11 else f"{nbytes / 1e9:,.0f} GB"
+
+
+def billions(count: int) -> str:
+    """1.3B."""
+    return f"{count / 1e9:.1f}B" if count < 1e10 else f"{count / 1e9:,.0f}B"
+
+
+def short_licence(text: str | None) -> str:
+    """A licence's name without its date and terms."""
+    return (text or "licence unknown").split(" (")[0].replace("Model License v1.0", "Licence")

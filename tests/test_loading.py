@@ -1,0 +1,119 @@
+"""Models of the hub on the way to memory: converted shard by shard, or downloaded as they are."""
+
+import json
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+from mlx_deepseek import load
+from mlx_deepseek.downloaded import models_here
+from mlx_deepseek.errors import CheckpointError, DeepSeekError
+from mlx_deepseek_convert import convert
+from tests.hub_server import COMMIT, FakeHub, served
+
+REPO = "deepseek-ai/DeepSeek-Tiny"
+PUBLISHED = "mlx-community/DeepSeek-Tiny-4bit"
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+@pytest.fixture
+def server(goldens_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLX_DEEPSEEK_CACHE", str(tmp_path / "cache"))
+    convert(goldens_root / "deepseek_v2_lite", tmp_path / "published", "4bit")
+    repos = {
+        REPO: content(goldens_root / "deepseek_v2_lite"),
+        PUBLISHED: content(tmp_path / "published"),
+    }
+    del repos[REPO]["golden.safetensors"]
+    with served(repos, tmp_path, monkeypatch) as fake:
+        yield fake
+
+
+def weights_in_the_hubs_cache() -> list[Path]:
+    return list(Path(constants.HF_HUB_CACHE).rglob("*.safetensors"))
+
+
+def downloads(server: FakeHub) -> int:
+    """How often weights were asked for whole."""
+    return sum(
+        method == "GET" and path.endswith(".safetensors") and not asked
+        for method, path, asked in server.log
+    )
+
+
+def test_a_release_is_converted_and_never_whole_on_the_disk(server, goldens_root, tmp_path):
+    reports = []
+    engine = load(REPO, progress=lambda *report: reports.append(report))
+    assert engine.name == REPO
+    assert engine.folder.parent == tmp_path / "cache"
+    assert weights_in_the_hubs_cache() == []
+    assert downloads(server) == 1
+    convert(goldens_root / "deepseek_v2_lite", tmp_path / "local", "4bit")
+    assert (
+        content(engine.folder)["model.safetensors"]
+        == (tmp_path / "local" / "model.safetensors").read_bytes()
+    )
+    assert [stage for stage, _, _ in reports][-1] == "load"
+    converting = [report[1:] for report in reports if report[0] == "convert"]
+    assert converting[0] == (0, converting[-1][1])
+    assert converting[-1][0] == converting[-1][1] > 0
+    assert models_here() == [REPO]
+
+
+def test_the_second_time_nothing_is_downloaded(server, tmp_path):
+    folder = load(REPO).folder
+    server.log.clear()
+    assert load(REPO).folder == load(REPO, recipe="4bit").folder == folder
+    assert server.fetched() == []
+    server.repos[REPO]["README.md"] = b"another card"
+    assert load(REPO).folder == folder
+    server.stop()
+    assert load(REPO).folder == folder
+    with pytest.raises(CheckpointError, match="cannot be reached"):
+        load(REPO, recipe="8bit")
+    with pytest.raises(CheckpointError, match="cannot be reached"):
+        load(REPO, revision=COMMIT)
+
+
+def test_other_files_are_another_conversion(server):
+    folder = load(REPO).folder
+    config = json.loads(server.repos[REPO]["config.json"])
+    server.repos[REPO]["config.json"] = json.dumps({**config, "use_cache": False}).encode()
+    # A commit never changes on the hub; this one's files are in its cache.
+    for path in Path(constants.HF_HUB_CACHE).rglob("config.json"):
+        path.unlink()
+    assert load(REPO).folder != folder
+
+
+def test_an_mlx_checkpoint_is_downloaded_as_it_is(server):
+    engine = load(PUBLISHED)
+    assert engine.folder.is_relative_to(constants.HF_HUB_CACHE)
+    assert models_here() == [PUBLISHED]
+    server.log.clear()
+    with pytest.raises(CheckpointError, match="quantized already"):
+        load(PUBLISHED, recipe="4bit")
+    assert downloads(server) == 0
+
+
+def test_what_is_to_be_loaded_exactly_is_downloaded(server):
+    engine = load(REPO, dtype="float32")
+    assert weights_in_the_hubs_cache()
+    assert engine.folder.is_relative_to(constants.HF_HUB_CACHE)
+
+
+def test_what_was_downloaded_is_not_downloaded_again(server):
+    load(REPO, dtype="float32")
+    server.log.clear()
+    folder = load(REPO).folder
+    assert downloads(server) == 0
+    server.stop()
+    assert load(REPO).folder == folder
+
+
+def test_a_name_the_hub_does_not_know(server):
+    with pytest.raises(DeepSeekError, match=r"no such model.*Did you mean"):
+        load("deepseek-ai/DeepSeek-V2-Lit")
