@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import secrets
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,8 @@ from mlx_deepseek.errors import DeepSeekError
 
 DEFAULT_PORT = 7860
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+USER = "deepseek"
+PASSWORD_BYTES = 9
 
 
 def register(subparsers: Any) -> None:
@@ -32,6 +35,11 @@ def register(subparsers: Any) -> None:
     )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     parser.add_argument("--share", action="store_true", help="a public link through gradio.live")
+    parser.add_argument(
+        "--password",
+        default=os.environ.get("MLX_DEEPSEEK_PASSWORD"),
+        help="asked for with --share or another --host (a random one; $MLX_DEEPSEEK_PASSWORD)",
+    )
     parser.set_defaults(func=run)
 
 
@@ -47,11 +55,12 @@ def run(args: argparse.Namespace) -> int:
     from mlx_deepseek import load
     from mlx_deepseek_app.database import data_folder
 
-    data = data_folder(args.data)
+    data, password = data_folder(args.data), None
     if args.share or args.host not in LOCAL_HOSTS:
         data = None  # visitors do not see each other's words, and leave none on this disk
+        password = args.password or secrets.token_urlsafe(PASSWORD_BYTES)
         print(  # noqa: T201
-            "Anyone who can reach this address can use the model: there is no password. "
+            f"Others who can reach this address sign in as {USER} with the password {password}. "
             "Conversations are not kept: each tab has its own until it is closed.",
             file=sys.stderr,
         )
@@ -63,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         browser=not args.no_browser,
         share=args.share,
         data=data,
+        password=password,
     )
     try:
         stop.wait()
@@ -98,10 +108,12 @@ def serve(
     browser: bool = False,
     share: bool = False,
     data: Path | None = None,
+    password: str | None = None,
 ) -> Served:
     """Start the page and return at once; the model loads meanwhile and the page shows how far.
 
     Conversations are kept in the folder `data`; None keeps each tab's own while it is open.
+    With a password, visitors sign in as USER.
 
     Raises:
         DeepSeekError: the address or port cannot be served on.
@@ -123,6 +135,7 @@ def serve(
             server_port=port,
             inbrowser=browser,
             share=share,
+            auth=None if password is None else (USER, password),
             prevent_thread_lock=True,
             quiet=True,
             enable_monitoring=False,

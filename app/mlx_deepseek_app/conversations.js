@@ -70,8 +70,10 @@ window.conversations = (() => {
     const title = button.textContent;
     const input = Object.assign(document.createElement("input"), { value: title, maxLength: 60 });
     input.setAttribute("aria-label", `New title of ${title}`);
+    let ended = false; // replacing it takes the focus from it, which would end it again
     const end = (keep) => {
-      if (!input.isConnected) return;
+      if (ended || !input.isConnected) return;
+      ended = true;
       input.replaceWith(button);
       button.focus();
       const wanted = input.value.trim();
@@ -194,7 +196,7 @@ window.conversations = (() => {
     const type = name.endsWith(".json") ? "application/json" : "text/markdown";
     const link = document.createElement("a");
     link.href = URL.createObjectURL(new Blob([text], { type }));
-    link.download = name.replace(/[\\/:*?"<>|\x00-\x1f]+/g, " ");
+    link.download = name.replace(/[\\/:*?"<>|\x00-\x1f\s]+/g, " ");
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   });

@@ -65,7 +65,7 @@ class Drawer:
         both = [self.query, talk]
         self.list.arrange(self.on_arrange, both, [*shown, self.note], **AT_ONCE)
         self.turns.turn(self.on_turn, both, [*shown, self.note], **AT_ONCE)
-        self.query.input(self.on_search, both, self.list, trigger_mode="always_last", **AT_ONCE)
+        self.query.change(self.on_search, both, self.list, trigger_mode="always_last", **AT_ONCE)
 
     def listed(self, tab: str, query: str, current: str) -> str:
         """The list as HTML; what hinders reading it is said there."""
