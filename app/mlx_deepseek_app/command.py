@@ -2,14 +2,18 @@
 
 import argparse
 import os
+import secrets
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from mlx_deepseek.errors import DeepSeekError
 
 DEFAULT_PORT = 7860
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
+USER = "deepseek"
+PASSWORD_BYTES = 9
 
 
 def register(subparsers: Any) -> None:
@@ -26,8 +30,16 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--port", type=_port, help=f"port to serve on (the first free one from {DEFAULT_PORT})"
     )
+    parser.add_argument(
+        "--data", metavar="FOLDER", help="where conversations are kept (the user's data folder)"
+    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     parser.add_argument("--share", action="store_true", help="a public link through gradio.live")
+    parser.add_argument(
+        "--password",
+        default=os.environ.get("MLX_DEEPSEEK_PASSWORD"),
+        help="asked for with --share or another --host (a random one; $MLX_DEEPSEEK_PASSWORD)",
+    )
     parser.set_defaults(func=run)
 
 
@@ -41,10 +53,15 @@ def _port(text: str) -> int:
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
     from mlx_deepseek import load
+    from mlx_deepseek_app.database import data_folder
 
+    data, password = data_folder(args.data), None
     if args.share or args.host not in LOCAL_HOSTS:
+        data = None  # visitors do not see each other's words, and leave none on this disk
+        password = args.password or secrets.token_urlsafe(PASSWORD_BYTES)
         print(  # noqa: T201
-            "Anyone who can reach this address can use the model: there is no password.",
+            f"Others who can reach this address sign in as {USER} with the password {password}. "
+            "Conversations are not kept: each tab has its own until it is closed.",
             file=sys.stderr,
         )
     stop = serve(
@@ -54,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
         port=args.port,
         browser=not args.no_browser,
         share=args.share,
+        data=data,
+        password=password,
     )
     try:
         stop.wait()
@@ -88,8 +107,13 @@ def serve(
     port: int | None = None,
     browser: bool = False,
     share: bool = False,
+    data: Path | None = None,
+    password: str | None = None,
 ) -> Served:
     """Start the page and return at once; the model loads meanwhile and the page shows how far.
+
+    Conversations are kept in the folder `data`; None keeps each tab's own while it is open.
+    With a password, visitors sign in as USER.
 
     Raises:
         DeepSeekError: the address or port cannot be served on.
@@ -99,10 +123,11 @@ def serve(
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     from mlx_deepseek_app.host import Host
     from mlx_deepseek_app.look import assets
+    from mlx_deepseek_app.store import Store
     from mlx_deepseek_app.view import build
 
     engines = Host(loader)
-    page = build(engines)
+    page = build(engines, Store(data))
     engines.start(source)
     try:
         _, url, _ = page.launch(
@@ -110,6 +135,7 @@ def serve(
             server_port=port,
             inbrowser=browser,
             share=share,
+            auth=None if password is None else (USER, password),
             prevent_thread_lock=True,
             quiet=True,
             enable_monitoring=False,

@@ -143,14 +143,20 @@ class Host:
 
         return self.loads.submit(Job(owner, run))
 
-    def stream(self, owner: str, reply: Callable[[Any], Iterable[Any]]) -> Job:
-        """Run `reply(engine)`, a stream of chunks, when its turn comes; the job yields them."""
+    def stream(
+        self, owner: str, reply: Callable[[Any], Iterable[Any]], ahead_s: float = 0.0
+    ) -> Job:
+        """Run `reply(engine)`, a stream of chunks, when its turn comes; the job yields them.
+
+        `ahead_s` is added to their times.
+        """
 
         def run(job: Job) -> None:
             if self.engine is None:
                 raise DeepSeekError("No model is loaded. Choose one under Settings, Model.")
             chunks = reply(self.engine)
             try:
+                job.began_s -= ahead_s
                 for chunk in chunks:
                     job.put(chunk)
                     if job.cancelled:

@@ -29,10 +29,16 @@ def theme() -> Base:
 
 def assets() -> dict[str, Any]:
     """The arguments of `launch` that dress the page: theme, style sheet, script."""
-    script = (HERE / "page.js").read_text(encoding="utf-8")
+    script, style = (
+        "\n".join((HERE / f"{name}.{kind}").read_text(encoding="utf-8") for name in names)
+        for kind, names in (
+            ("js", ("page", "conversations")),
+            ("css", ("style", "conversations")),
+        )
+    )
     return {
         "theme": theme(),
-        "css": (HERE / "style.css").read_text(encoding="utf-8"),
+        "css": style,
         "head": f"<script>{script}</script>",
         "footer_links": [],
         "app_kwargs": {"middleware": [Middleware(OnlyFromHere)]},

@@ -13,7 +13,7 @@ from mlx_deepseek_app.session import Conversation, Settings
 FALLBACK_TEMPERATURE = 0.0
 FALLBACK_TOP_P = 1.0
 FALLBACK_MAX_TOKENS = 2048
-KEPT_TABS = 4
+KEPT_CONVERSATIONS = 4
 
 
 @dataclass(frozen=True)
@@ -48,31 +48,32 @@ def facts(engine: Any) -> ModelFacts:
 
 
 class KeptCaches:
-    """The latent caches of the tabs that wrote last, so that a long history is read once."""
+    """The latent caches of the newest conversations, so that a long history is read once."""
 
     def __init__(self) -> None:
         self._caches: OrderedDict[str, KeptCache] = OrderedDict()
 
-    def cache(self, owner: str, engine: Any) -> KeptCache:
-        """This tab's cache for this engine; caches of a model that was replaced are dropped."""
-        kept = self._caches.pop(owner, None)
+    def cache(self, key: str, engine: Any) -> KeptCache:
+        """A conversation's cache for this engine; a replaced model's are dropped."""
+        kept = self._caches.pop(key, None)
         if kept is None or kept.model is not engine.model:
             kept = engine.new_cache()
-        self._caches[owner] = kept
+        self._caches[key] = kept
         others = (name for name, cache in self._caches.items() if cache.model is not engine.model)
-        for name in [*others, *list(self._caches)[:-KEPT_TABS]]:
+        for name in [*others, *list(self._caches)[:-KEPT_CONVERSATIONS]]:
             self._caches.pop(name, None)
         return kept
-
-    def drop(self, owner: str) -> None:
-        """This tab starts over, or is gone."""
-        self._caches.pop(owner, None)
 
 
 def reply(
     engine: Any, conversation: Conversation, settings: Settings, kept: KeptCache
 ) -> Iterable[Any]:
-    """The engine's chunks for the open reply of a conversation."""
+    """The engine's chunks for the open reply of a conversation.
+
+    A reply that is gone on with thinks if it did before.
+    """
+    begun = conversation.turns[-1]
+    thinking = bool(begun.reasoning) if begun.reasoning or begun.text else settings.thinking
     return engine.stream(
         conversation.messages(settings.system),
         max_tokens=settings.max_tokens,
@@ -82,7 +83,7 @@ def reply(
             top_k=settings.top_k,
             seed=settings.seed,
         ),
-        thinking=settings.thinking if facts(engine).can_think else None,
+        thinking=thinking if facts(engine).can_think else None,
         kept=kept,
     )
 

@@ -81,7 +81,7 @@
   document.addEventListener("click", (event) => {
     const button = event.target.closest?.("button");
     if (!button) return;
-    if (button.dataset.act) act(button);
+    if (button.closest("#models") && button.dataset.act) act(button);
     if (button.id === "send-button") toEnd();
     if (button.id === "settings-button") settingsOpen(!isOpen());
     if (button.id === "settings-close") { settingsOpen(false); $("#settings-button")?.focus(); }

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, fields, replace
 from typing import Any, NoReturn, get_args
@@ -111,7 +112,10 @@ def _read(row: Any, where: str) -> Turn:
         for name in ("text", "reasoning", "error", "parent")
         if name in row
     }
-    turn = Turn(role, state=state, id=_field(row, "id", str, where), **texts)
+    key = _field(row, "id", str, where)
+    if not re.fullmatch(r"[\w-]{1,64}", key, re.ASCII):
+        _wrong(where, f"id is {key!r:.40}; expected letters and digits")
+    turn = Turn(role, state=state, id=key, **texts)
     if "thinking_s" in row:
         turn = replace(turn, thinking_s=_number(row, "thinking_s", where, 0, math.inf))
     if "usage" in row:

@@ -92,6 +92,23 @@ class SettingsPanel:
             seed=None if seed is None else int(seed),
         )
 
+    def values(self, settings: Settings, known: ModelFacts) -> tuple:
+        """Updates of `knobs` to settings that were kept, as far as this model allows."""
+        limit = max(known.window, 17)
+        tokens = gr.Slider(value=min(settings.max_tokens, limit), maximum=limit)
+        recommended = (known.temperature, known.top_p)
+        wanted = (settings.temperature, settings.top_p)
+        temperature, top_p = (
+            gr.Slider(value=better if value is None else value)
+            for value, better in zip(wanted, recommended, strict=True)
+        )
+        return (
+            gr.Textbox(value=settings.system),
+            gr.Checkbox(value=settings.thinking is not False),
+            *(temperature, top_p, gr.Slider(value=settings.top_k), tokens),
+            gr.Number(value=settings.seed),
+        )
+
     def recommendation(self, known: ModelFacts) -> tuple:
         """Updates of `recommended` to the model's values."""
         limit = max(known.window, 17)

@@ -62,6 +62,12 @@ class Store:
         """The conversations that a tab may see."""
         return Conversations(self, "" if self.path else tab)
 
+    def left(self, tab: str) -> None:
+        """A tab was closed: in memory its conversations are forgotten."""
+        if self.path is None:
+            for entry in self.of(tab).entries():
+                self.of(tab).delete(entry.id)
+
     def close(self) -> None:
         """Close the file; what was written stays."""
         with self.lock:
@@ -152,10 +158,17 @@ class Conversations:
         conversation = Conversation(nodes, tip, key)
         return Kept(conversation, Settings(**json.loads(settings)), model, title, bool(pinned))
 
-    def save(self, conversation: Conversation, settings: Settings, model: str) -> None:
-        """Write the turns that are new, and the last one as it is now."""
+    def save(
+        self, conversation: Conversation, settings: Settings, model: str, *, new: bool = True
+    ) -> None:
+        """Write the turns that are new, and the last one as it is now.
+
+        Without `new`, a conversation that was deleted meanwhile stays deleted.
+        """
         key = conversation.id
         with self._store.writing() as db:
+            if not (new or self._has(db, key)):
+                return
             self._head(db, Kept(conversation, settings, model))
             turn_table.add(db, key, conversation.nodes)
             turn_table.update(db, key, conversation.turns[-1])
@@ -184,6 +197,10 @@ class Conversations:
         chosen = kept.title != _first_words(kept.conversation)
         self.add(replace(kept, conversation=conversation, title=kept.title if chosen else ""))
 
+    def show(self, conversation: Conversation) -> None:
+        """Remember which branch of a conversation is shown."""
+        self._set(conversation.id, "tip", conversation.tip)
+
     def rename(self, key: str, title: str) -> None:
         """Give a conversation another title; an empty one changes nothing."""
         title = shortened(title)
@@ -199,14 +216,13 @@ class Conversations:
         with self._store.writing() as db:
             self._remove(db, key)
 
-    def clear(self) -> None:
-        """Forget all of them."""
-        for entry in self.entries():
-            self.delete(entry.id)
+    def _has(self, db: sqlite3.Connection, key: str) -> bool:
+        mine = "SELECT 1 FROM conversations WHERE id = ? AND owner = ?"
+        return db.execute(mine, (key, self._owner)).fetchone() is not None
 
     def _remove(self, db: sqlite3.Connection, key: str) -> None:
-        mine = "DELETE FROM conversations WHERE id = ? AND owner = ? RETURNING id"
-        if db.execute(mine, (key, self._owner)).fetchall():
+        if self._has(db, key):
+            db.execute("DELETE FROM conversations WHERE id = ?", (key,))
             turn_table.forget(db, key, self._store.indexed)
 
     def _head(self, db: sqlite3.Connection, kept: Kept) -> None:
@@ -225,11 +241,9 @@ class Conversations:
         )
 
     def _set(self, key: str, column: str, value: Any) -> None:
+        change = f"UPDATE conversations SET {column} = ? WHERE id = ? AND owner = ?"
         with self._store.writing() as db:
-            db.execute(
-                f"UPDATE conversations SET {column} = ? WHERE id = ? AND owner = ?",
-                (value, key, self._owner),
-            )
+            db.execute(change, (value, key, self._owner))
 
 
 def shortened(text: str) -> str:

@@ -7,10 +7,13 @@ import gradio as gr
 
 from mlx_deepseek_app import model, sources, status
 from mlx_deepseek_app.chat import Page, Replies, turn_index, watch_load
+from mlx_deepseek_app.drawer import Drawer, owner
 from mlx_deepseek_app.host import Host
+from mlx_deepseek_app.listing import turns_json
 from mlx_deepseek_app.models_page import ModelsPage
 from mlx_deepseek_app.session import Conversation, rows
 from mlx_deepseek_app.settings import SettingsPanel
+from mlx_deepseek_app.store import Store
 
 LATEX = [
     {"left": "$$", "right": "$$", "display": True},
@@ -21,10 +24,10 @@ QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
 
 
-def build(host: Host) -> gr.Blocks:
-    """The app over a host; several may exist side by side."""
+def build(host: Host, store: Store) -> gr.Blocks:
+    """The app over a host and a store; several may exist side by side."""
     with gr.Blocks(title="mlx-deepseek", analytics_enabled=False, fill_width=True) as page:
-        View(host, page)
+        View(host, store, page)
     return page
 
 
@@ -32,14 +35,16 @@ def build(host: Host) -> gr.Blocks:
 class View:
     """The components of one page and the handlers between them."""
 
-    def __init__(self, host: Host, page: gr.Blocks) -> None:
+    def __init__(self, host: Host, store: Store, page: gr.Blocks) -> None:
         self.host = host
-        self.replies = Replies(host)
+        self.store = store
+        self.replies = Replies(host, store)
         self.conversation = gr.State(Conversation())
         self.seen = gr.State("")  # the model that this tab's settings are for
         self._header()
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Chat"), gr.Row(elem_id="body"):
+                self.drawer = Drawer(host, store, self.replies)
                 with gr.Column(elem_id="talk"):
                     self._talk()
                 self.panel = SettingsPanel()
@@ -49,9 +54,9 @@ class View:
 
     def _header(self) -> None:
         with gr.Row(elem_id="header"):
+            gr.Button("Chats", elem_id="drawer-button", size="sm")
             gr.HTML('<h1 class="brand">mlx-deepseek</h1>', elem_id="brand")
             self.chip = gr.HTML(status.chip(model.ModelFacts()), elem_id="model-chip")
-            self.new = gr.Button("New chat", elem_id="new-button", size="sm")
             gr.Button("Theme", elem_id="theme-button", size="sm")
             gr.Button("Settings", elem_id="settings-button", size="sm")
 
@@ -90,8 +95,10 @@ class View:
     # -- wiring ------------------------------------------------------------------------------
 
     def _wire(self, page: gr.Blocks) -> None:
-        knobs = self.panel.knobs
+        drawer = self.drawer
+        knobs = [*self.panel.knobs, drawer.query]
         shown = [self.conversation, self.chat, self.meter, self.chip, self.send, self.halt]
+        shown += [drawer.turns, drawer.list]
         for trigger in (self.prompt.submit, self.send.click):
             trigger(
                 self.on_send,
@@ -102,8 +109,10 @@ class View:
         self.chat.example_select(self.on_example, [self.conversation, *knobs], shown, **FREE)
         self.chat.retry(self.on_retry, [self.conversation, *knobs], shown, **FREE)
         self.chat.edit(self.on_edit, [self.conversation, *knobs], shown, **FREE)
+        self.chat.option_select(self.on_continue, [self.conversation, *knobs], shown, **FREE)
+        drawer.wire(self.conversation, shown, self.panel, self._show)
         self.halt.click(self.on_stop, queue=False, **QUIET)
-        self.new.click(self.on_new, None, [self.prompt, *shown], queue=False, **QUIET)
+        drawer.new.click(self.on_new, drawer.query, [self.prompt, *shown], queue=False, **QUIET)
         facts = [self.chip, self.chat, self.meter, self.seen, self.panel.picker]
         tell = (self.on_model, [self.conversation, self.seen], [*facts, *self.panel.model_fields])
         loading = [self.panel.outcome, self.panel.cancel, self.notice]
@@ -113,6 +122,7 @@ class View:
         self.panel.cancel.click(self.on_cancel, queue=False, **QUIET)
         self.panel.reset.click(self.on_reset, None, self.panel.recommended, queue=False, **QUIET)
         page.load(self.on_open, None, self.notice, **FREE).then(*tell, **QUIET)
+        page.load(drawer.on_search, [drawer.query, self.conversation], drawer.list, **FREE)
         page.load(self.models.on_filter, self.models.filters, self.models.shown, **QUIET)
         page.unload(self.on_close)
 
@@ -121,7 +131,7 @@ class View:
     ) -> AsyncIterator[tuple]:
         """Send the message box."""
         if not text.strip():
-            yield (gr.skip(),) * 7
+            yield (gr.skip(),) * 9
             return
         async for shown in self._answer(conversation.ask(text.strip("\n")), knobs, request):
             yield "", *shown
@@ -147,29 +157,36 @@ class View:
         """Change one of the user's messages and answer it; an emptied one changes nothing."""
         index = turn_index(conversation, event.index)
         if not str(event.value).strip() or conversation.turns[index].role != "user":
-            yield (conversation, rows(conversation)[0], *(gr.skip(),) * 4)
+            yield (conversation, rows(conversation)[0], *(gr.skip(),) * 6)
             return
         edited = conversation.edit(index, str(event.value))
         async for shown in self._answer(edited, knobs, request):
             yield shown
 
+    async def on_continue(
+        self, request: gr.Request, conversation: Conversation, *knobs: Any
+    ) -> AsyncIterator[tuple]:
+        """Go on with a reply that was cut off."""
+        if conversation.turns and conversation.turns[-1].unfinished:
+            async for shown in self._answer(conversation.resume(), knobs, request):
+                yield shown
+
     async def _answer(
         self, conversation: Conversation, knobs: tuple, request: gr.Request
     ) -> AsyncIterator[tuple]:
-        settings = self.panel.read(*knobs)
-        async for page in self.replies.answer(owner(request), conversation, settings):
-            yield self._show(page)
+        tab, (*values, query) = owner(request), knobs
+        async for page in self.replies.answer(tab, conversation, self.panel.read(*values)):
+            yield self._show(page, tab, query)
 
     def on_stop(self, request: gr.Request) -> None:
         """Stop this tab's reply."""
         self.replies.stop(owner(request))
 
-    def on_new(self, request: gr.Request) -> tuple:
-        """Forget the conversation."""
+    def on_new(self, request: gr.Request, query: str) -> tuple:
+        """Begin another conversation."""
         self.replies.leave(owner(request))
-        fresh = Conversation()
-        known = model.facts(self.host.engine)
-        return "", *self._show(Page(fresh, status.meter(fresh, known)))
+        fresh = Page(Conversation(), status.meter(Conversation(), model.facts(self.host.engine)))
+        return "", *self._show(fresh, owner(request), query)
 
     async def on_load(self, request: gr.Request, source: str | None) -> AsyncIterator[tuple]:
         """Load the model in the picker, for all tabs; the old one stays when that fails."""
@@ -218,12 +235,13 @@ class View:
         return self.panel.recommendation(model.facts(self.host.engine))
 
     def on_close(self, request: gr.Request) -> None:
-        """The tab was closed."""
+        """The tab was closed; where nothing is kept, its conversations go with it."""
         self.replies.leave(owner(request))
+        self.store.left(owner(request))
 
     # -- what is shown -----------------------------------------------------------------------
 
-    def _show(self, page: Page) -> tuple:
+    def _show(self, page: Page, tab: str, query: str) -> tuple:
         return (
             page.conversation,
             rows(page.conversation)[0],
@@ -231,9 +249,6 @@ class View:
             status.chip(model.facts(self.host.engine)),
             gr.Button(visible=not page.busy),
             gr.Button(visible=page.busy),
+            turns_json(page.conversation),
+            self.drawer.listed(tab, query, page.conversation.id) if page.listed else gr.skip(),
         )
-
-
-def owner(request: gr.Request) -> str:
-    """What names a tab."""
-    return request.session_hash or ""

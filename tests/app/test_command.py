@@ -1,11 +1,15 @@
 """`mlx-deepseek app`: arguments, and who can reach the page."""
 
 import argparse
+import urllib.error
+import urllib.parse
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 
 from mlx_deepseek.errors import DeepSeekError
+from mlx_deepseek_app import command
 from mlx_deepseek_app.command import register, serve
 from tests.app import scripted
 
@@ -49,3 +53,42 @@ def test_a_port_that_does_not_exist_is_a_usage_error(parse, capsys):
         parse(["app", "--port", "99999"])
     assert stopped.value.code == 2
     assert "--port" in capsys.readouterr().err
+
+
+def test_other_machines_need_a_password_and_leave_nothing_here(
+    parse, monkeypatch, capsys, tmp_path
+):
+    asked = {}
+
+    def served(loader, source, **options):
+        asked.update(options)
+        return SimpleNamespace(wait=lambda: None, close=lambda: None)
+
+    monkeypatch.setattr(command, "serve", served)
+    here = ["app", "--data", str(tmp_path), "--no-browser"]
+    command.run(parse(here))
+    assert (asked["password"], asked["data"]) == (None, tmp_path)
+    command.run(parse([*here, "--host", "0.0.0.0"]))
+    made = asked["password"]
+    assert len(made) >= 12
+    assert asked["data"] is None
+    assert made in capsys.readouterr().err
+    command.run(parse([*here, "--share", "--password", "mine"]))
+    assert asked["password"] == "mine"
+
+
+def test_without_the_password_nothing_is_served():
+    served = serve(lambda source, **_: scripted.load(source), "scripted", password="right")
+    try:
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(f"{served.url}config")
+        assert refused.value.code == 401
+        for password, code in (("wrong", 400), ("right", 200)):
+            form = urllib.parse.urlencode({"username": command.USER, "password": password})
+            try:
+                answer = urllib.request.urlopen(f"{served.url}login", form.encode())
+            except urllib.error.HTTPError as error:
+                answer = error
+            assert answer.status == code
+    finally:
+        served.close()

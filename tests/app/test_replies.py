@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -101,17 +102,34 @@ def test_settings_reach_the_engine(host):
     assert (sampling.temperature, sampling.top_p, sampling.top_k, sampling.seed) == (0.3, 0.9, 7, 5)
 
 
-def test_a_tab_keeps_its_cache_and_a_new_model_gets_new_ones(host):
+def test_a_conversation_keeps_its_cache_and_a_new_model_gets_new_ones(host):
     replies = Replies(host)
-    kept = []
-    for owner in ("a", "a", "b"):
-        asyncio.run(answer(replies, owner, "say: x"))
-        kept.append(host.engine.calls[-1]["kept"])
-    assert kept[0] is kept[1]
-    assert kept[0] is not kept[2]
+
+    async def ask(conversation):
+        async for _ in replies.answer("a", conversation, Settings()):
+            pass
+        return host.engine.calls[-1]["kept"]
+
+    one, other = Conversation(id="one").ask("say: x"), Conversation(id="other").ask("say: x")
+    first = asyncio.run(ask(one))
+    assert asyncio.run(ask(other)) is not first
+    assert asyncio.run(ask(one)) is first
     host.engine.model = object()
-    asyncio.run(answer(replies, "a", "say: x"))
-    assert host.engine.calls[-1]["kept"] is not kept[0]
+    assert asyncio.run(ask(one)) is not first
+
+
+def test_a_cut_off_reply_goes_on_where_it_ended_and_its_seconds_add_up(host):
+    begun = asyncio.run(answer(Replies(host), "a", "say: word")).conversation
+    turn = replace(begun.turns[-1], text="wo", state="stopped", thinking_s=2.0)
+    cut = replace(begun, nodes=(*begun.nodes[:-1], turn))
+
+    async def resume():
+        return [page async for page in Replies(host).answer("a", cut.resume(), Settings())]
+
+    whole = asyncio.run(resume())[-1].conversation.turns[-1]
+    assert host.engine.calls[-1]["messages"][-1]["prefix"]
+    assert whole.text == "woEcho: wo"
+    assert (whole.state, whole.thinking_s) == ("done", 2.0)
 
 
 def test_the_old_model_stays_when_a_load_fails(host):

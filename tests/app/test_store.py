@@ -171,7 +171,7 @@ def test_in_memory_every_tab_has_its_own():
     others.delete(talk.id)
     others.rename(talk.id, "stolen")
     assert titles(store.of("a").entries()) == ["mine"]
-    store.of("a").clear()
+    store.left("a")
     assert store.of("a").entries() == []
 
 
