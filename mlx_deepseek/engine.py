@@ -91,6 +91,16 @@ class Engine:
         """
         return self._prompter.tokenizer
 
+    @property
+    def sees(self) -> bool:
+        """Whether prompts may have pictures, and documents can be read."""
+        return self._prompter.eyes is not None
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """Names for `read`'s option `mode`; none where pictures are cut in one way only."""
+        return self._prompter.modes
+
     def generate(self, prompt: Prompt, **options: Any) -> Completion:
         """The whole answer to a user's text or a conversation; options as in `stream`."""
         return self.collect(self.stream(prompt, **options))

@@ -45,6 +45,11 @@ class Prompter:
         self._tokenizer = loaded.tokenizer
         self.eyes = Eyes(loaded.model) if isinstance(loaded.model, VisionLM) else None
 
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The model's ways to cut pictures, by name."""
+        return () if self.eyes is None else tuple(getattr(self.eyes.model.reader, "modes", ()))
+
     def at(self, mode: str) -> "Prompter":
         """The same with pictures cut in another of the model's modes.
 

@@ -13,6 +13,7 @@ from mlx_deepseek.errors import DeepSeekError
 DEFAULT_PORT = 7860
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
 USER = "deepseek"
+UPLOAD_AT_MOST = "200mb"
 PASSWORD_BYTES = 9
 
 
@@ -142,6 +143,7 @@ def serve(
             ssr_mode=False,
             mcp_server=False,
             pwa=False,
+            max_file_size=UPLOAD_AT_MOST,
             **assets(),
         )
     except OSError as error:  # gradio's way to say that a port is taken

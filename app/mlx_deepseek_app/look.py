@@ -32,8 +32,8 @@ def assets() -> dict[str, Any]:
     script, style = (
         "\n".join((HERE / f"{name}.{kind}").read_text(encoding="utf-8") for name in names)
         for kind, names in (
-            ("js", ("page", "conversations")),
-            ("css", ("style", "conversations")),
+            ("js", ("page", "conversations", "see")),
+            ("css", ("style", "conversations", "see")),
         )
     )
     return {

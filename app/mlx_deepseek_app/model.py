@@ -18,7 +18,10 @@ KEPT_CONVERSATIONS = 4
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """Name, window in tokens, recommended settings, whether thinking is optional."""
+    """Name, window in tokens, recommended settings, whether thinking is optional.
+
+    `sees`: pictures; `modes` are its ways to cut them.
+    """
 
     name: str = ""
     window: int = 0
@@ -27,6 +30,9 @@ class ModelFacts:
     max_tokens: int = FALLBACK_MAX_TOKENS
     can_think: bool = False
     suggestions: tuple[str, ...] = ()
+    sees: bool = False
+    modes: tuple[str, ...] = ()
+    prompt_format: str = ""
 
 
 def facts(engine: Any) -> ModelFacts:
@@ -44,6 +50,9 @@ def facts(engine: Any) -> ModelFacts:
         max_tokens=min(asked, window),
         can_think=engine.prompt_format.thinking == "optional",
         suggestions=tuple(engine.suggestions),
+        sees=getattr(engine, "sees", False),
+        modes=tuple(getattr(engine, "modes", ())),
+        prompt_format=getattr(engine.prompt_format, "id", ""),
     )
 
 

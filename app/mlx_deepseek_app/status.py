@@ -71,6 +71,18 @@ def loaded(known: ModelFacts) -> str:
     return f'<div class="load"><span>{escape(known.name)} is loaded.</span></div>'
 
 
+def failed(text: str) -> str:
+    """Something that went wrong, and what to do."""
+    return f'<div class="load failed" role="alert"><p>{escape(text)}</p></div>'
+
+
+def working(text: str, done: int, total: int) -> str:
+    """Work under way; without a total there is no saying how far."""
+    amount = f" value='{done}' max='{total}'" if total else ""
+    bar = f"<progress aria-label='Progress'{amount}></progress>"
+    return f'<div class="load" role="status"><span>{escape(text)}</span>{bar}</div>'
+
+
 def said(text: str) -> str:
     """Something that went as it should."""
     return f'<div class="load" role="status"><span>{escape(text)}</span></div>'

@@ -1,4 +1,4 @@
-"""The page: layout and wiring. All behaviour is in `chat`, `session`, `status` and `page.js`."""
+"""The page: layout and wiring. All behaviour is in `chat`, `session`, the tabs and `page.js`."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -6,11 +6,14 @@ from typing import Any
 import gradio as gr
 
 from mlx_deepseek_app import model, sources, status
-from mlx_deepseek_app.chat import Page, Replies, turn_index, watch_load
+from mlx_deepseek_app.chat import Page, Replies, turn_index
+from mlx_deepseek_app.documents_page import DocumentsPage
 from mlx_deepseek_app.drawer import Drawer, owner
 from mlx_deepseek_app.host import Host
 from mlx_deepseek_app.listing import turns_json
+from mlx_deepseek_app.loading import Loading
 from mlx_deepseek_app.models_page import ModelsPage
+from mlx_deepseek_app.pictures_page import PicturesPage
 from mlx_deepseek_app.session import Conversation, rows
 from mlx_deepseek_app.settings import SettingsPanel
 from mlx_deepseek_app.store import Store
@@ -48,8 +51,13 @@ class View:
                 with gr.Column(elem_id="talk"):
                     self._talk()
                 self.panel = SettingsPanel()
+            with gr.Tab("Pictures", visible=False) as pictures:
+                self.pictures = PicturesPage(host)
+            with gr.Tab("Documents", visible=False) as documents:
+                self.documents = DocumentsPage(host)
             with gr.Tab("Models"):
                 self.models = ModelsPage(host)
+        self.seeing: list[Any] = [pictures, documents, self.pictures.task, self.documents.mode]
         self._wire(page)
 
     def _header(self) -> None:
@@ -114,14 +122,16 @@ class View:
         self.halt.click(self.on_stop, queue=False, **QUIET)
         drawer.new.click(self.on_new, drawer.query, [self.prompt, *shown], queue=False, **QUIET)
         facts = [self.chip, self.chat, self.meter, self.seen, self.panel.picker]
-        tell = (self.on_model, [self.conversation, self.seen], [*facts, *self.panel.model_fields])
+        told = [*facts, *self.panel.model_fields, *self.seeing]
+        tell = (self.on_model, [self.conversation, self.seen], told)
         loading = [self.panel.outcome, self.panel.cancel, self.notice]
         # what shows progress does not touch the chat, which stays usable meanwhile
-        self.panel.load.click(self.on_load, self.panel.picker, loading, **FREE).then(*tell, **QUIET)
+        load = Loading(self.host)
+        self.panel.load.click(load.on_load, self.panel.picker, loading, **FREE).then(*tell, **QUIET)
         self.models.changed.then(*tell, **QUIET)
-        self.panel.cancel.click(self.on_cancel, queue=False, **QUIET)
+        self.panel.cancel.click(load.on_cancel, queue=False, **QUIET)
         self.panel.reset.click(self.on_reset, None, self.panel.recommended, queue=False, **QUIET)
-        page.load(self.on_open, None, self.notice, **FREE).then(*tell, **QUIET)
+        page.load(load.on_open, None, self.notice, **FREE).then(*tell, **QUIET)
         page.load(drawer.on_search, [drawer.query, self.conversation], drawer.list, **FREE)
         page.load(self.models.on_filter, self.models.filters, self.models.shown, **QUIET)
         page.unload(self.on_close)
@@ -188,30 +198,6 @@ class View:
         fresh = Page(Conversation(), status.meter(Conversation(), model.facts(self.host.engine)))
         return "", *self._show(fresh, owner(request), query)
 
-    async def on_load(self, request: gr.Request, source: str | None) -> AsyncIterator[tuple]:
-        """Load the model in the picker, for all tabs; the old one stays when that fails."""
-        source = (source or "").strip()
-        if not source:
-            yield status.load_failed("", "Choose or type a model first.", ""), gr.skip(), gr.skip()
-            return
-        job = self.host.load(owner(request), source)
-        html = ""
-        async for html in watch_load(self.host, job, source):
-            yield html, gr.Button(visible=True), gr.skip()
-        yield html, gr.Button(visible=False), gr.HTML(visible=self.host.engine is None)
-
-    def on_cancel(self, request: gr.Request) -> None:
-        """Give up loading; what was downloaded stays for the next try."""
-        self.host.loads.cancel(owner(request))
-
-    async def on_open(self) -> AsyncIterator[Any]:
-        """A page was opened: show how far the first load is, and why it failed if it did."""
-        job = self.host.first_load
-        if job is not None and self.host.engine is None:
-            async for html in watch_load(self.host, job, self.host.first_source):
-                yield gr.HTML(html, visible=True)
-        yield gr.HTML(visible=self.host.engine is None)
-
     def on_model(self, conversation: Conversation, seen: str) -> tuple:
         """Show the model in memory; the sampling settings follow when it is another one."""
         known = model.facts(self.host.engine)
@@ -228,7 +214,12 @@ class View:
             source,
             picker,
             *(self.panel.fields(known) if changed else (gr.skip(),) * 5),
+            *((gr.Tab(visible=known.sees),) * 2),
+            *(self._see(known) if changed else (gr.skip(),) * 2),
         )
+
+    def _see(self, known: model.ModelFacts) -> tuple:
+        return self.pictures.on_model(known), self.documents.on_model(known)
 
     def on_reset(self) -> tuple:
         """The sampling settings that the model's makers recommend."""
@@ -238,6 +229,8 @@ class View:
         """The tab was closed; where nothing is kept, its conversations go with it."""
         self.replies.leave(owner(request))
         self.store.left(owner(request))
+        self.pictures.on_close(request)
+        self.documents.on_close(request)
 
     # -- what is shown -----------------------------------------------------------------------
 

@@ -50,9 +50,10 @@ class Plan:
     adam_rate: float = 3e-4
     warmup_steps: int = 100
     weight_decay: float = 0.01
-    enough: tuple[float, float] = (0.25, 0.45)  # words right, below and above which examples change,
+    # Parts of words that are right: below and above them examples get easier and harder.
+    enough: tuple[float, float] = (0.25, 0.45)
+    harder: float = 1 / 1000  # in a step
     glyph_weight: float = 1.0  # of the loss of characters in patches
-    harder: float = 1 / 1000  # and by how much in a step
     save_every_s: float = 120.0
     report_every: int = 25
     seed: int = 0

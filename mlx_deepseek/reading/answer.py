@@ -66,8 +66,8 @@ class Block:
 
     @property
     def words(self) -> str:
-        """What can be read in it; of a located phrase, the phrase."""
-        return self.text if self.text or self.label in LAYOUT else self.label
+        """What can be read in it; a located phrase is read, too."""
+        return self.text if self.label in LAYOUT else f"{self.label} {self.text}".strip()
 
 
 def parse(answer: str, size: Size, done: bool = True) -> tuple[Block, ...]:
@@ -76,6 +76,16 @@ def parse(answer: str, size: Size, done: bool = True) -> tuple[Block, ...]:
     Of an answer that is not `done`, a block whose place is still being written is left out.
     """
     return tuple(_blocks(answer, size, done))
+
+
+def spoken(answer: str, done: bool = True) -> str:
+    """The answer as running text: phrases without their boxes, names of layout left out."""
+    return _finished(LOCATED.sub(_spoken, answer), done)
+
+
+def _spoken(found: re.Match[str]) -> str:
+    gap = found[0][len(found[0].rstrip()) :]
+    return "" if found[1].strip() in LAYOUT else found[1] + gap
 
 
 def _blocks(answer: str, size: Size, done: bool) -> Iterator[Block]:

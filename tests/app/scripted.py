@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
+from mlx_deepseek import reading
 from mlx_deepseek.errors import CheckpointError, MemoryLimitError
+from tests.reading.scripted import Scripted as PageWriter
 
 
 @dataclass
@@ -31,6 +33,8 @@ class ScriptedEngine:
     entry: Any = None
     model: Any = None
     step_s: float = 0.01
+    sees: bool = False
+    modes: tuple[str, ...] = ()
     prompt_format: Any = field(default_factory=lambda: SimpleNamespace(thinking="optional"))
     calls: list[dict[str, Any]] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
@@ -62,6 +66,14 @@ class ScriptedEngine:
         finally:
             self.closed.set()
 
+    def read(self, *sources: Any, **options: Any) -> Iterator[Any]:
+        """Pages as tests/reading/scripted.py transcribes them; a step between their states."""
+        self.calls.append({"sources": sources, **options})
+        options = {key: options[key] for key in ("prompt", "wanted")}
+        for page in reading.read(PageWriter(), sources, **options):
+            time.sleep(self.step_s)
+            yield page
+
     def new_cache(self) -> SimpleNamespace:
         """A prompt cache that caches nothing."""
         return SimpleNamespace(model=self.model)
@@ -73,9 +85,12 @@ class ScriptedEngine:
 
 
 def load(source: str, *, progress: Any = None) -> ScriptedEngine:
-    """A loader: "broken" fails with a plain error, others give a scripted engine of that name."""
+    """A loader: "broken" fails with a plain error, "eyes" sees, others are engines of that name."""
     if source == "broken":
         raise CheckpointError("broken/config.json: missing. Download the checkpoint again.")
     if progress is not None:
         progress(1, 2)
+    if source == "eyes":
+        known = SimpleNamespace(thinking=None, id="ocr")
+        return ScriptedEngine(source, sees=True, modes=("tiny", "base"), prompt_format=known)
     return ScriptedEngine(name=source)

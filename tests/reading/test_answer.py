@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mlx_deepseek.reading.answer import Block, parse
+from mlx_deepseek.reading.answer import Block, parse, spoken
 
 SIZE = (1998, 999)
 ANSWER = """<|ref|>title<|/ref|><|det|>[[100, 50, 900, 90]]<|/det|>
@@ -92,3 +92,11 @@ def test_no_answer_takes_long_or_fails():
     parse("<|ref|>" * 20_000, SIZE)
     parse("<|ref|>" + "a" * 200_000, SIZE)
     parse("<|ref|>a<|/ref|><|det|>" + "[" * 100_000, SIZE)
+
+
+def test_running_text_keeps_phrases_in_their_place():
+    cat = "<|ref|>the cat<|/ref|><|det|>[[0, 0, 9, 9]]<|/det|>"
+    title = "<|ref|>title<|/ref|><|det|>[[0, 0, 9, 9]]<|/det|>\n# Cats\n"
+    assert spoken(f"{title}Here {cat} sleeps.") == "# Cats\nHere the cat sleeps."
+    assert spoken(f"{cat} and <|ref|>a d", done=False) == "the cat and "
+    assert parse(f"{cat} sleeps.", (10, 10))[0].words == "the cat sleeps."
