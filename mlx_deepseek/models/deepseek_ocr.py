@@ -108,7 +108,7 @@ class DeepSeekOCR(VisionLM):
     def __init__(self, config: Json, layout: str | None = None):
         encoder = read_encoder(config)
         patch_px = encoder[0].patch_px
-        super().__init__(deepseek_language(config, layout), OCRReader(MODES, patch_px))
+        super().__init__(deepseek_language(config, layout), reader_of(config, patch_px))
         projector = Reader(part(config, "projector_config"))
         projector.only("projector_type", "linear")
         width = projector.need("n_embed")
@@ -127,6 +127,14 @@ class DeepSeekOCR(VisionLM):
         if pixels.tiles is not None:
             parts.insert(0, rows(mosaic(self.encoded(pixels.tiles), plan), newline))
         return mx.concatenate(parts)
+
+
+def reader_of(config: Json, patch_px: int) -> OCRReader:
+    """The reader for the views that a model was trained on; a small one has a single mode."""
+    ((view_px, _), *_) = config.get("candidate_resolutions") or [[MODES["base"].view_px] * 2]
+    if view_px == MODES["base"].view_px:
+        return OCRReader(MODES, patch_px)
+    return OCRReader({"base": Mode(view_px)}, patch_px, "base")
 
 
 def read_encoder(config: Json) -> tuple[SAMConfig, CLIPConfig]:

@@ -91,10 +91,10 @@ def example(rng: Random, kind: str, *, held_out: bool = False, easy: float = 0.0
     if kind == "word":
         lines = [writing.text(rng, 3 + round(6 * (1 - easy)), held_out=held_out)]
     elif kind == "line":
-        lines = [writing.text(rng, round(8 + 8 * (1 - easy)), held_out=held_out)]
+        lines = [writing.text(rng, round(8 + 4 * (1 - easy)), held_out=held_out)]
     else:
-        count = rng.randint(2, 2 + round(2 * (1 - easy)))
-        lines = [writing.text(rng, 12, held_out=held_out) for _ in range(count)]
+        count = rng.randint(2, 2 + round(1 - easy))
+        lines = [writing.text(rng, 8, held_out=held_out) for _ in range(count)]
     sheet, box = page(rng, style, lines, easy)
     picture, glyphs = finish(rng, sheet), tuple(sheet.glyphs)
     words = "\n".join(lines)
@@ -204,7 +204,7 @@ def largest(rng: Random, style: Style, lines: Sequence[str], easy: float) -> flo
     widest = max(load(style.font, 100).getlength(line) for line in lines)
     room = min((VIEW_PX - 6) / widest * 100, (VIEW_PX - 6) / (len(lines) * 1.5))
     most = max(10, min(int(room), 36))
-    least = max(10, min(14, most), int(0.6 * most))
+    least = max(10, min(14, most), int(0.75 * most))
     return easy * min(most, EASY_SIZE) + (1 - easy) * rng.randint(least, most)
 
 
