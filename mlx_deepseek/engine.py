@@ -8,6 +8,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.tokenizer_utils import TokenizerWrapper
 
+from mlx_deepseek import insight
 from mlx_deepseek.cache import KeptCache
 from mlx_deepseek.caches import Caches, Caching
 from mlx_deepseek.chat import Chat
@@ -15,6 +16,7 @@ from mlx_deepseek.checkpoint import evaluate
 from mlx_deepseek.completion import Chunk, Completion, FinishReason, Usage
 from mlx_deepseek.errors import PromptError
 from mlx_deepseek.generate import Request, tokens
+from mlx_deepseek.insight import Routing
 from mlx_deepseek.loading import Loaded, load_everything
 from mlx_deepseek.progress import Progress
 from mlx_deepseek.prompting import Picture, Prompt, Prompter, Rendered
@@ -173,6 +175,20 @@ class Engine:
         if not hasattr(self.model, "mtp_logits"):
             raise PromptError(f"{self.name}: this architecture has no multi-token prediction.")
         return self._whole(self.model.mtp_logits, self._prompter.render(prompt))
+
+    def routing(self, prompt: Prompt, images: Sequence[Picture] = ()) -> Routing:
+        """Which experts the prompt's tokens choose in each MoE layer; empty without such layers."""
+        rendered = self._prompter.render(prompt, images)
+        seen: list[Routing] = []
+
+        def function(ids: mx.array, **options: Any) -> mx.array:
+            with insight.watched(self.model) as watching:
+                out = self.model(ids, **options)
+                seen.append(insight.routing(watching))
+            return out
+
+        self._whole(function, rendered)
+        return seen[-1]
 
     def read(
         self,

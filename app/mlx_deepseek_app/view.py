@@ -1,4 +1,4 @@
-"""The page: layout and wiring. All behaviour is in `chat`, `session`, the tabs and `page.js`."""
+"""The page: layout and wiring. What happens is in `chat`, `session`, the tabs and `page.js`."""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -9,6 +9,7 @@ from mlx_deepseek_app import model, sources, status
 from mlx_deepseek_app.chat import Page, Replies, turn_index
 from mlx_deepseek_app.documents_page import DocumentsPage
 from mlx_deepseek_app.drawer import Drawer, owner
+from mlx_deepseek_app.hood_page import HoodPage
 from mlx_deepseek_app.host import Host
 from mlx_deepseek_app.listing import turns_json
 from mlx_deepseek_app.loading import Loading
@@ -57,6 +58,8 @@ class View:
                 self.documents = DocumentsPage(host)
             with gr.Tab("Models"):
                 self.models = ModelsPage(host)
+            with gr.Tab("Under the hood"):
+                self.hood = HoodPage(host)
         self.seeing: list[Any] = [pictures, documents, self.pictures.task, self.documents.mode]
         self._wire(page)
 
@@ -229,8 +232,8 @@ class View:
         """The tab was closed; where nothing is kept, its conversations go with it."""
         self.replies.leave(owner(request))
         self.store.left(owner(request))
-        self.pictures.on_close(request)
-        self.documents.on_close(request)
+        for tab in (self.pictures, self.documents, self.hood):
+            tab.on_close(request)
 
     # -- what is shown -----------------------------------------------------------------------
 

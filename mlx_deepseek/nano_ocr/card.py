@@ -17,10 +17,10 @@ draws.
 
 ## What it reads
 
-One view of 192 x 192 pixels, nine vision tokens: a word, a line of up to 12 characters, two or three
-lines of up to 8, a ruled table of two or three rows and columns, or where a word stands. Printable
-ASCII in the upright fonts of Debian's fonts-dejavu, fonts-liberation, fonts-freefont-ttf and
-fonts-lato.
+One view of 192 x 192 pixels, nine vision tokens: a word, a line of up to 12 characters, two or
+three lines of up to 8, a ruled table of two or three rows and columns, or where a word stands.
+Printable ASCII in the upright fonts of Debian's fonts-dejavu, fonts-liberation, fonts-freefont-ttf
+and fonts-lato.
 
 ## What it cannot do
 
