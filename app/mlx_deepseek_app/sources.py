@@ -1,18 +1,19 @@
-"""Which models the picker offers: nano, models in the Hugging Face cache, converted folders."""
+"""Which models the picker offers: built-in ones, the Hugging Face cache's, converted folders."""
 
 import json
 import re
 from pathlib import Path
 
 from mlx_deepseek.converted import cache_folder
+from mlx_deepseek.embedded import FOLDERS
 from mlx_deepseek.errors import DeepSeekError
 
-MODEL_TYPES = ("deepseek", "deepseek_v2", "deepseek_v3")
+MODEL_TYPES = ("deepseek", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_vl_v2")
 
 
 def choices(current: str = "") -> list[tuple[str, str]]:
     """(label, source) pairs for the picker, without touching the network."""
-    found: dict[str, str] = {"nano": "nano (built in, offline)"}
+    found = {name: f"{name} (built in, offline)" for name in FOLDERS}
     for repo in cached_repos(_hub_cache()):
         found.setdefault(repo, f"{repo} (downloaded)")
     for folder in _converted():

@@ -106,6 +106,11 @@ def welcome(known: ModelFacts) -> str:
             "A tiny DeepSeek-V3, trained on small, checkable tasks: sums, sorting, counting, dates."
             "\n\nFor a real conversation, load a larger model under Settings."
         )
+    elif known.name == "nano-ocr":
+        lines.append(
+            "A tiny DeepSeek-OCR that reads a few printed words: give it a picture under Pictures."
+            "\n\nFor documents, load DeepSeek-OCR under Models."
+        )
     else:
         lines.append("Runs on this machine; nothing you write leaves it.")
     return "\n\n".join(lines)
