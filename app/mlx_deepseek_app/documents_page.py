@@ -9,22 +9,17 @@ import gradio as gr
 
 from mlx_deepseek_app import desk, status
 from mlx_deepseek_app.desk import Reading
+from mlx_deepseek_app.events import FREE, LATEX, QUIET
 from mlx_deepseek_app.host import Host
 from mlx_deepseek_app.model import ModelFacts
 from mlx_deepseek_app.sheets_html import WRITTEN, label_html, page_html, page_text, state_html
 from mlx_deepseek_app.tasks import FIND, MARKDOWN, READING, prompt
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
 REFRESH_S = 0.25
 FILES_AT_MOST = 20
 KINDS = [".pdf", ".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"]
 OWN_MODE = "as the model does"
 RENDERED = "Rendered"
-LATEX = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-]
 EMPTY = '<p class="none">Pages appear here while they are read.</p>'
 
 

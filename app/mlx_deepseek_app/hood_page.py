@@ -9,13 +9,9 @@ import gradio as gr
 
 from mlx_deepseek.insight import GQA_GROUPS, CacheWidths, Routing, cache_widths
 from mlx_deepseek_app import status
+from mlx_deepseek_app.events import FREE
 from mlx_deepseek_app.host import Host
 
-FREE: dict[str, Any] = {
-    "show_progress": "hidden",
-    "api_visibility": "private",
-    "concurrency_limit": None,
-}
 REFRESH_S = 0.2
 EXAMPLE = "What is 347 + 586?"
 DRAFTED_TOKENS = 48

@@ -56,6 +56,17 @@ class Job:
         return items
 
 
+def reporter(job: Job) -> Callable[..., None]:
+    """Notes a load's progress in its job, and ends it when it is cancelled."""
+
+    def progress(*state: Any) -> None:
+        if job.cancelled:
+            raise Cancelled
+        job.state = state
+
+    return progress
+
+
 class Lane:
     """A thread that runs jobs one after the other, in order of arrival."""
 
@@ -133,13 +144,16 @@ class Host:
         options = {} if recipe is None else {"recipe": recipe}
 
         def run(job: Job) -> None:
-            def progress(*state: Any) -> None:
-                if job.cancelled:
-                    raise Cancelled
-                job.state = state
-
-            engine = self._loader(source, progress=progress, **options)
+            engine = self._loader(source, progress=reporter(job), **options)
             self.engine, self.source = engine, source
+
+        return self.loads.submit(Job(owner, run))
+
+    def borrow(self, owner: str, source: str) -> Job:
+        """Load `source` beside the engine in memory, which stays; the job yields it."""
+
+        def run(job: Job) -> None:
+            job.put(self._loader(source, progress=reporter(job)))
 
         return self.loads.submit(Job(owner, run))
 

@@ -9,11 +9,10 @@ import gradio as gr
 
 from mlx_deepseek.errors import DeepSeekError
 from mlx_deepseek_app import library, status
+from mlx_deepseek_app.events import FREE, QUIET
 from mlx_deepseek_app.host import Host, Job
 from mlx_deepseek_app.shelf import shelf
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
 ABILITIES = ("chat", "thinking", "tools", "fills in code", "pictures", "documents", "proves")
 ANYTHING = "anything"
 REFRESH_S = 0.25

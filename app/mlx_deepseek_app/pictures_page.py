@@ -13,22 +13,17 @@ from mlx_deepseek.reading import Block
 from mlx_deepseek.reading.answer import parse, spoken
 from mlx_deepseek.vision.pictures import open_picture
 from mlx_deepseek_app import status
+from mlx_deepseek_app.events import FREE, LATEX, QUIET
 from mlx_deepseek_app.host import Host, Job
 from mlx_deepseek_app.model import ModelFacts, facts
 from mlx_deepseek_app.seen import Shown, shown, with_boxes
 from mlx_deepseek_app.tables import page_markdown
 from mlx_deepseek_app.tasks import ASK, QUESTION, prompt, tasks
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
 REFRESH_S = 0.15
 PICTURES_AT_MOST = 8
 MAX_TOKENS = 1024
 KINDS = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".avif"]
-LATEX = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-]
 EMPTY = '<p class="none">The pictures appear here.</p>'
 
 Views = dict[str, Shown]

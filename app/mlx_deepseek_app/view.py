@@ -7,8 +7,10 @@ import gradio as gr
 
 from mlx_deepseek_app import model, sources, status
 from mlx_deepseek_app.chat import Page, Replies, turn_index
+from mlx_deepseek_app.compare_page import ComparePage
 from mlx_deepseek_app.documents_page import DocumentsPage
 from mlx_deepseek_app.drawer import Drawer, owner
+from mlx_deepseek_app.events import FREE, LATEX, QUIET
 from mlx_deepseek_app.hood_page import HoodPage
 from mlx_deepseek_app.host import Host
 from mlx_deepseek_app.listing import turns_json
@@ -18,14 +20,6 @@ from mlx_deepseek_app.pictures_page import PicturesPage
 from mlx_deepseek_app.session import Conversation, rows
 from mlx_deepseek_app.settings import SettingsPanel
 from mlx_deepseek_app.store import Store
-
-LATEX = [
-    {"left": "$$", "right": "$$", "display": True},
-    {"left": "\\(", "right": "\\)", "display": False},
-]
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-# generators that only wait: their number is not limited, the host queues the work itself
-FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
 
 
 def build(host: Host, store: Store) -> gr.Blocks:
@@ -58,6 +52,8 @@ class View:
                 self.documents = DocumentsPage(host)
             with gr.Tab("Models"):
                 self.models = ModelsPage(host)
+            with gr.Tab("Compare"):
+                self.compare = ComparePage(host)
             with gr.Tab("Under the hood"):
                 self.hood = HoodPage(host)
         self.seeing: list[Any] = [pictures, documents, self.pictures.task, self.documents.mode]
@@ -82,7 +78,7 @@ class View:
             height=None,
             editable="user",
             buttons=["copy"],
-            latex_delimiters=LATEX,  # type: ignore[arg-type]
+            latex_delimiters=LATEX,
             sanitize_html=True,
             allow_tags=False,
             feedback_options=None,
@@ -232,7 +228,7 @@ class View:
         """The tab was closed; where nothing is kept, its conversations go with it."""
         self.replies.leave(owner(request))
         self.store.left(owner(request))
-        for tab in (self.pictures, self.documents, self.hood):
+        for tab in (self.pictures, self.documents, self.compare, self.hood):
             tab.on_close(request)
 
     # -- what is shown -----------------------------------------------------------------------

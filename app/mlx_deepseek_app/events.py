@@ -1,0 +1,11 @@
+"""Options that events and texts of the page have in common."""
+
+from typing import Any
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# generators that only wait: their number is not limited, the host queues the work itself
+FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
+LATEX: list[Any] = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+]
