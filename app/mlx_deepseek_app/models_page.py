@@ -101,7 +101,8 @@ class ModelsPage:
     def _shelf(self, words: str | None, ability: str, fitting: bool) -> str:
         wanted = "" if ability == ANYTHING else ability
         found = library.matching(library.cards(), words or "", wanted, only_fitting=fitting)
-        found.sort(key=lambda card: card.here)  # what is here comes first, then the newest
+        # once turned around: what is here, then what can be run, the newest of each first
+        found.sort(key=lambda card: (card.here, card.runs))
         return shelf(found[::-1], self._repo())
 
     def _repo(self) -> str:
