@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from mlx_deepseek.reading import DocumentFolder, ReadPage
 
 SUMMARY = "read pictures and PDFs: Markdown with figures, boxes as JSON, annotated pages"
-DEFAULT_MODEL = "deepseek-ai/DeepSeek-OCR"
+DEFAULT_MODEL = "nano-ocr"
+FOR_DOCUMENTS = "deepseek-ai/DeepSeek-OCR"
 DEFAULT_BATCH = 4
 
 Folders = dict[str, "DocumentFolder"]
@@ -33,7 +34,8 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--model",
         default=DEFAULT_MODEL,
-        help='a folder, a hub id or a name that `models` lists ("deepseek-ai/DeepSeek-OCR")',
+        help="a folder, a hub id or a name that `models` lists (nano-ocr, which is built in and "
+        f"reads a few words; for documents: {FOR_DOCUMENTS})",
     )
     add_version(parser)
     parser.add_argument(
@@ -60,6 +62,10 @@ def run(args: argparse.Namespace) -> int:
 
     warnings.filterwarnings("ignore", module="PIL")  # of what it repairs
     prompt = instruction(args.prompt)
+    if args.model == DEFAULT_MODEL:
+        sys.stderr.write(
+            f"nano-ocr reads only a few printed words. For documents: --model {FOR_DOCUMENTS}\n"
+        )
     with progress_bar() as progress:
         engine = load(args.model, recipe=args.recipe, revision=args.revision, progress=progress)
     # What the model refuses leaves no folders behind.
