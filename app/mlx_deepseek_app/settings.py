@@ -5,7 +5,9 @@ from typing import Any
 import gradio as gr
 
 from mlx_deepseek_app import sources
+from mlx_deepseek_app.events import QUIET
 from mlx_deepseek_app.model import ModelFacts
+from mlx_deepseek_app.presets import NONE, PRESETS, preset_of
 from mlx_deepseek_app.session import Settings
 
 
@@ -18,13 +20,7 @@ class SettingsPanel:
                 gr.HTML("<h2>Settings</h2>")
                 gr.Button("Close", elem_id="settings-close", size="sm")
             self._model()
-            self.system = gr.Textbox(
-                label="System prompt",
-                lines=3,
-                max_lines=10,
-                elem_id="system",
-                placeholder="How the model should behave (optional)",
-            )
+            self._system()
             self.thinking = gr.Checkbox(label="Think before answering", value=True, visible=False)
             self._sampling()
         self.sampling = [self.temperature, self.top_p, self.top_k, self.max_tokens]
@@ -45,6 +41,21 @@ class SettingsPanel:
             self.load = gr.Button("Load model", elem_id="load-button", size="sm")
             self.cancel = gr.Button("Cancel", elem_id="cancel-button", size="sm", visible=False)
         self.outcome = gr.HTML("", elem_id="outcome")
+
+    def _system(self) -> None:
+        self.preset = gr.Dropdown(
+            choices=list(PRESETS), value=NONE, label="Preset", elem_id="preset"
+        )
+        self.system = gr.Textbox(
+            label="System prompt",
+            lines=3,
+            max_lines=10,
+            elem_id="system",
+            placeholder="How the model should behave (optional)",
+        )
+        # one's own words belong to no preset; `input` is what a person does, not what is set
+        self.preset.input(PRESETS.get, self.preset, self.system, queue=False, **QUIET)
+        self.system.change(preset_of, self.system, self.preset, queue=False, **QUIET)
 
     def _sampling(self) -> None:
         with gr.Group():

@@ -20,15 +20,14 @@ def chip(known: ModelFacts) -> str:
 
 
 def meter(conversation: Conversation, known: ModelFacts, note: str = "") -> str:
-    """Speed and context use of the last reply that says; `note` comes first."""
+    """Speed, costs and context use of the last reply that says; `note` comes first."""
     parts = [f'<span class="note">{escape(note)}</span>'] if note else []
     usage = _last_usage(conversation)
     if usage is not None:
-        made = usage.completion_tokens
-        used = usage.prompt_tokens + made
+        used = usage.prompt_tokens + usage.completion_tokens
         if usage.generation_tps:
             parts.append(f"<span>{_rate(usage.generation_tps)} tokens/s</span>")
-        parts.append(f'<span class="made">{made:,} new tokens</span>')
+        parts.extend(f'<span class="made">{escape(cost)}</span>' for cost in _costs(usage))
         parts.append(_bar(used, known.window))
     elif known.window and not note:
         parts.append(_bar(0, known.window))
@@ -118,6 +117,19 @@ def welcome(known: ModelFacts) -> str:
 
 def _last_usage(conversation: Conversation) -> Any:
     return next((turn.usage for turn in reversed(conversation.turns) if turn.usage), None)
+
+
+def _costs(usage: Any) -> list[str]:
+    """What a reply took besides its speed: tokens, the wait for the first, memory."""
+    costs = [f"{usage.completion_tokens:,} new tokens"]
+    if usage.prompt_tps:
+        first_s = (usage.prompt_tokens - usage.cached_tokens) / usage.prompt_tps
+        costs.append(f"first after {first_s:.2f} s")
+    if usage.cached_tokens:
+        costs.append(f"{usage.cached_tokens:,} cached")
+    if usage.peak_memory_bytes:
+        costs.append(f"{usage.peak_memory_bytes / GIB:.2f} GiB at most")
+    return costs
 
 
 def _rate(per_s: float) -> str:

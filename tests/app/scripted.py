@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from mlx_deepseek import reading
+from mlx_deepseek.completion import Usage
 from mlx_deepseek.errors import CheckpointError, MemoryLimitError
 from tests.reading.scripted import Scripted as PageWriter
 
@@ -78,10 +79,8 @@ class ScriptedEngine:
         """A prompt cache that caches nothing."""
         return SimpleNamespace(model=self.model)
 
-    def _usage(self, made: int) -> SimpleNamespace:
-        return SimpleNamespace(
-            prompt_tokens=12, completion_tokens=made, cached_tokens=0, generation_tps=42.0
-        )
+    def _usage(self, made: int) -> Usage:
+        return Usage(prompt_tokens=12, completion_tokens=made, generation_tps=42.0)
 
 
 def load(source: str, *, progress: Any = None) -> ScriptedEngine:

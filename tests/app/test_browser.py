@@ -6,6 +6,7 @@ import time
 import pytest
 from playwright.sync_api import expect
 
+from mlx_deepseek_app.presets import PRESETS
 from tests.app.conftest import wait_until
 
 pytestmark = pytest.mark.browser
@@ -205,3 +206,18 @@ def test_a_phone_shows_everything_without_sideways_scrolling(site, open_page, sc
     page.locator("#settings-close").click()
     page.locator("#theme-button").click()
     assert page.evaluate("document.body.classList.contains('dark')") == (scheme == "light")
+
+
+def test_a_preset_fills_the_system_prompt_and_ones_own_words_are_no_preset(site, open_page):
+    page = open_page(site)
+    page.locator("#settings-button").click()
+    preset, system = page.locator("#preset input"), page.locator("#system textarea")
+    expect(preset).to_have_value("none")
+    preset.click()
+    page.get_by_role("option", name="editor").click()
+    expect(system).to_have_value(PRESETS["editor"])
+    expect(preset).to_have_value("editor")
+    system.fill("Be kind.")
+    expect(preset).to_have_value("")
+    system.fill("")
+    expect(preset).to_have_value("none")

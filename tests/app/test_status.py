@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+from mlx_deepseek.completion import Usage
 from mlx_deepseek_app import sources, status
 from mlx_deepseek_app.model import ModelFacts, facts
 from mlx_deepseek_app.session import Conversation
@@ -21,13 +22,21 @@ def test_names_and_errors_are_escaped():
 
 
 def test_the_meter_counts_prompt_and_answer_against_the_window():
-    usage = SimpleNamespace(prompt_tokens=1000, completion_tokens=24, generation_tps=41.6)
+    usage = Usage(prompt_tokens=1000, completion_tokens=24, generation_tps=41.6)
     talk = Conversation().ask("x").write([(0.1, Chunk(text="a", usage=usage))])
     meter = status.meter(talk, ModelFacts(window=4096))
     assert "42 tokens/s" in meter
     assert "1,024 / 4,096" in meter
     assert " full" not in meter
     assert " full" in status.meter(talk, ModelFacts(window=1100))
+
+
+def test_the_meter_tells_the_wait_the_cached_tokens_and_the_memory():
+    usage = Usage(1000, 24, cached_tokens=900, prompt_tps=50.0, peak_memory_bytes=3 << 29)
+    talk = Conversation().ask("x").write([(0.1, Chunk(text="a", usage=usage))])
+    meter = status.meter(talk, ModelFacts(window=4096))
+    for cost in ("24 new tokens", "first after 2.00 s", "900 cached", "1.50 GiB at most"):
+        assert cost in meter
 
 
 def test_recommended_values_come_from_the_catalog_entry():
