@@ -12,7 +12,7 @@ import argparse
 import gc
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -57,29 +57,42 @@ def config() -> dict[str, Any]:
     }
 
 
-def measured(work: Callable[[], Any], rounds: int) -> tuple[float, float]:
-    """Median seconds, and the highest peak in MB above what was held before."""
-    times, peak = [], 0
+def measured(works: Sequence[Callable[[], float]], rounds: int) -> list[tuple[float, float]]:
+    """For each work the median of the seconds it tells, and the highest peak in MB above what was
+    held before. They take turns, so that what else the machine does meets all of them."""
+    times: list[list[float]] = [[] for _ in works]
+    peaks = [0] * len(works)
     for _ in range(rounds + 1):
-        gc.collect()
-        mx.clear_cache()
-        mx.reset_peak_memory()
-        held, started = mx.get_active_memory(), time.perf_counter()
-        mx.eval(work())
-        times.append(time.perf_counter() - started)
-        peak = max(peak, mx.get_peak_memory() - held)
-    return statistics.median(times[1:]), peak / 1e6
+        for at, work in enumerate(works):
+            gc.collect()
+            mx.clear_cache()
+            mx.reset_peak_memory()
+            held = mx.get_active_memory()
+            times[at].append(work())
+            peaks[at] = max(peaks[at], mx.get_peak_memory() - held)
+    return [
+        (statistics.median(took[1:]), peak / 1e6) for took, peak in zip(times, peaks, strict=True)
+    ]
 
 
-def decode(model: Any, cache: list[Any], ids: mx.array, embeddings: mx.array, count: int) -> Any:
-    """`count` greedy tokens after a prompt."""
+def encode(encoder: Callable[[mx.array], mx.array], pixels: mx.array) -> float:
+    """Seconds to the projected features of some tiles."""
+    started = time.perf_counter()
+    mx.eval(encoder(pixels))
+    return time.perf_counter() - started
+
+
+def decode(model: Any, cache: list[Any], ids: mx.array, embeddings: mx.array, count: int) -> float:
+    """Seconds for each of `count` greedy tokens after a prompt, which is read before."""
     logits = model(ids, cache=cache, input_embeddings=embeddings)
     token = mx.argmax(getattr(logits, "logits", logits)[:, -1:], axis=-1)
+    mx.eval(token)
+    started = time.perf_counter()
     for _ in range(count):
         logits = model(token, cache=cache)
         token = mx.argmax(getattr(logits, "logits", logits)[:, -1:], axis=-1)
         mx.eval(token)
-    return token
+    return (time.perf_counter() - started) / count
 
 
 RENAMED = {
@@ -164,8 +177,8 @@ def main() -> None:
     for side, tiles in ((640, 1), (640, 4), (1024, 1)):
         pixels = mx.random.normal((tiles, side, side, 3))
         a, b = ours.encoded(pixels), theirs.encode(pixels)
-        row = [*measured(partial(ours.encoded, pixels), args.rounds)]
-        row += measured(partial(theirs.encode, pixels), args.rounds)
+        encoders = [partial(encode, each, pixels) for each in (ours.encoded, theirs.encode)]
+        row = measured(encoders, args.rounds)
         apart = (mx.abs(a - b).max() / b.std()).item()
         name = f"encode {tiles} x {side} px"
         print(show(name, *line(row)), f" features {apart:.0e} apart")
@@ -173,22 +186,19 @@ def main() -> None:
     view = Pixels(mx.random.normal((1, 1024, 1024, 3)))
     prompt = mx.concatenate([ours.see(view, plan), ours.embed(mx.zeros((1, 8), mx.int32))[0]])[None]
     ids = mx.zeros(prompt.shape[:2], mx.int32)
-    count, layers = args.tokens, len(ours.layers)
 
-    def decoded(model: Any, tokens: int) -> Callable[[], Any]:
-        return lambda: decode(model, [KVCache() for _ in range(layers)], ids, prompt, tokens)
+    def decoded(model: Any) -> float:
+        caches = [KVCache() for _ in ours.layers]
+        return decode(model, caches, ids, prompt, args.tokens)
 
-    row = []
-    for model in (ours, theirs):
-        (short, _), (long, peak) = (measured(decoded(model, n), args.rounds) for n in (1, count))
-        row += [(long - short) / (count - 1), peak]
+    row = measured([partial(decoded, model) for model in (ours, theirs)], args.rounds)
     print(show(f"decode a token after {len(ids[0])}", *line(row)))
-    print(f"tokens/s: {1 / row[0]:.1f} and {1 / row[2]:.1f}")
+    print(f"tokens/s: {1 / row[0][0]:.1f} and {1 / row[1][0]:.1f}")
 
 
-def line(row: list[float]) -> tuple[str, ...]:
-    """Our seconds and MB, then theirs, as columns."""
-    own_s, own_mb, peer_s, peer_mb = row
+def line(row: Sequence[tuple[float, float]]) -> tuple[str, ...]:
+    """Our seconds and MB and theirs, as columns."""
+    (own_s, own_mb), (peer_s, peer_mb) = row
     return (
         f"{own_s:.3f}",
         f"{peer_s:.3f}",

@@ -171,6 +171,15 @@ def test_kill_after_kill(server, tmp_path, whole):
     assert not (tmp_path / "out.partial").exists()
 
 
+@pytest.fixture
+def interruptible():
+    """SIGINT raises KeyboardInterrupt even where the runner was started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interruption_does_not_wait_for_the_network(server, tmp_path, whole, monkeypatch):
     original, network = download.HubSupply._obtain, threading.Event()
     committed = threading.Event()
