@@ -8,6 +8,7 @@ import json
 import os
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,9 @@ class Journal:
         self._append([PUBLISHING])
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; lines that found no room on the disk are lost, their work is redone."""
+        with suppress(OSError):
+            self._file.close()
 
     def _replay(self, path: Path, digest: str) -> int:
         """Read an earlier run's lines; how many bytes of them are good (0: none, or not ours)."""

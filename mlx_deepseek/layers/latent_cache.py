@@ -78,8 +78,11 @@ class Reserving:
     expected = 0
 
     def reserve(self, tokens: int) -> None:
-        """Expect so many tokens in all; room for them is made when there is need to grow."""
-        self.expected = tokens
+        """Expect a prompt of so many tokens; room for it is made when there is need to grow.
+
+        The first tokens of the answer have room, too: the longest prompt would be copied for them.
+        """
+        self.expected = tokens + STEP
 
 
 class KVCache(Reserving, mlx_lm_cache.KVCache):

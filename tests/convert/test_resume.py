@@ -3,6 +3,7 @@
 import errno
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
@@ -126,6 +127,22 @@ def test_a_full_disk_keeps_what_is_done(source, tmp_path, whole, monkeypatch):
     room[0] = 1 << 40
     assert convert(source, target).bytes_resumed > 0
     assert content(target) == whole
+
+
+def test_a_journal_without_room_says_so_once(tmp_path):
+    """Closing it does not fail again: that would hide what the user can do about it."""
+    journal = Journal(tmp_path / "journal", "plan")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "journal").stat().st_size, hard))
+    try:
+        with pytest.raises(OSError):
+            journal.add_pieces({0: [1]})
+        journal.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    again = Journal(tmp_path / "journal", "plan")
+    assert again.pieces == {}
+    again.close()
 
 
 def test_what_the_disk_lost_is_found_and_done_anew(source, tmp_path, whole, monkeypatch):
