@@ -3,15 +3,16 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import gradio as gr
 
 from mlx_deepseek.sampling import Sampling
 from mlx_deepseek_app import sources, status
+from mlx_deepseek_app.answer import Answer
 from mlx_deepseek_app.events import FREE, LATEX, QUIET
-from mlx_deepseek_app.host import Host, Job
+from mlx_deepseek_app.host import Host
 from mlx_deepseek_app.text import model_markdown
 
 REFRESH_S = 0.15
@@ -28,21 +29,9 @@ class Side:
     source: str
     thinking: bool | None
     temperature: float
-    text: str = ""
-    reasoning: str = ""
-    usage: Any = None
-    first_s: float | None = None
+    answer: Answer = field(default_factory=Answer)
     state: str = ""
     error: str = ""
-
-    def take(self, job: Job) -> None:
-        """Add what the model has written."""
-        for at_s, chunk in job.take():
-            if self.first_s is None and (chunk.text or chunk.reasoning):
-                self.first_s = at_s
-            self.text += chunk.text or ""
-            self.reasoning += chunk.reasoning or ""
-            self.usage = chunk.usage or self.usage
 
 
 class Column:
@@ -136,9 +125,9 @@ class ComparePage:
         job = self.host.stream(owner, lambda _: reply(engine, one, prompt))
         while not job.finished:
             await asyncio.sleep(REFRESH_S)
-            one.take(job)
+            one.answer.take(job)
             yield
-        one.take(job)
+        one.answer.take(job)
         one.error = job.error
 
     def on_stop(self, request: gr.Request) -> None:
@@ -154,8 +143,8 @@ class ComparePage:
     def _show(self, sides: list[Side]) -> tuple:
         parts: list[str] = []
         for one in sides:
-            thoughts = model_markdown(one.reasoning.strip())
-            parts += [state_html(one), thoughts, model_markdown(one.text.strip())]
+            written = (one.answer.reasoning, one.answer.text)
+            parts += [state_html(one), *(model_markdown(text.strip()) for text in written)]
         return tuple(parts)
 
 
@@ -191,13 +180,5 @@ def state_html(one: Side) -> str:
     """Time, speed and memory of a side."""
     if one.error:
         return status.failed(one.error)
-    if one.usage is None:
-        return one.state
-    parts = [f"{one.usage.completion_tokens:,} tokens"]
-    if one.first_s is not None:
-        parts.insert(0, f"first after {one.first_s:.2f} s")
-    if one.usage.generation_tps:
-        parts.append(f"{one.usage.generation_tps:.0f} tokens/s")
-    if getattr(one.usage, "peak_memory_bytes", 0):
-        parts.append(f"{one.usage.peak_memory_bytes / 2**30:.2f} GiB at most")
-    return status.said(" · ".join(parts))
+    usage = one.answer.usage
+    return one.state if usage is None else status.said(" · ".join(status.costs(usage)))

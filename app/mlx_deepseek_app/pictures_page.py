@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from mlx_deepseek.reading import Block
 from mlx_deepseek.reading.answer import parse, spoken
 from mlx_deepseek.vision.pictures import open_picture
 from mlx_deepseek_app import status
+from mlx_deepseek_app.answer import Answer
 from mlx_deepseek_app.events import FREE, LATEX, QUIET
 from mlx_deepseek_app.host import Host, Job
 from mlx_deepseek_app.model import ModelFacts, facts
@@ -27,24 +27,6 @@ KINDS = [".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".av
 EMPTY = '<p class="none">The pictures appear here.</p>'
 
 Views = dict[str, Shown]
-
-
-@dataclass
-class Answer:
-    """What was written so far about some pictures."""
-
-    text: str = ""
-    reasoning: str = ""
-    usage: Any = None
-
-    def take(self, job: Job) -> bool:
-        """Add what is new; False if that is nothing."""
-        chunks = job.take()
-        for _, chunk in chunks:
-            self.text += chunk.text or ""
-            self.reasoning += chunk.reasoning or ""
-            self.usage = chunk.usage or self.usage
-        return bool(chunks)
 
 
 class PicturesPage:

@@ -25,9 +25,7 @@ def meter(conversation: Conversation, known: ModelFacts, note: str = "") -> str:
     usage = _last_usage(conversation)
     if usage is not None:
         used = usage.prompt_tokens + usage.completion_tokens
-        if usage.generation_tps:
-            parts.append(f"<span>{_rate(usage.generation_tps)} tokens/s</span>")
-        parts.extend(f'<span class="made">{escape(cost)}</span>' for cost in _costs(usage))
+        parts.extend(f'<span class="cost">{escape(cost)}</span>' for cost in costs(usage))
         parts.append(_bar(used, known.window))
     elif known.window and not note:
         parts.append(_bar(0, known.window))
@@ -115,21 +113,22 @@ def welcome(known: ModelFacts) -> str:
     return "\n\n".join(lines)
 
 
-def _last_usage(conversation: Conversation) -> Any:
-    return next((turn.usage for turn in reversed(conversation.turns) if turn.usage), None)
-
-
-def _costs(usage: Any) -> list[str]:
-    """What a reply took besides its speed: tokens, the wait for the first, memory."""
-    costs = [f"{usage.completion_tokens:,} new tokens"]
+def costs(usage: Any) -> list[str]:
+    """What a reply took: its speed, its tokens, the wait for the first one, memory."""
+    told = [f"{_rate(usage.generation_tps)} tokens/s"] if usage.generation_tps else []
+    told.append(f"{usage.completion_tokens:,} new tokens")
     if usage.prompt_tps:
         first_s = (usage.prompt_tokens - usage.cached_tokens) / usage.prompt_tps
-        costs.append(f"first after {first_s:.2f} s")
+        told.append(f"first after {first_s:.2f} s")
     if usage.cached_tokens:
-        costs.append(f"{usage.cached_tokens:,} cached")
+        told.append(f"{usage.cached_tokens:,} cached")
     if usage.peak_memory_bytes:
-        costs.append(f"{usage.peak_memory_bytes / GIB:.2f} GiB at most")
-    return costs
+        told.append(f"{usage.peak_memory_bytes / GIB:.2f} GiB at most")
+    return told
+
+
+def _last_usage(conversation: Conversation) -> Any:
+    return next((turn.usage for turn in reversed(conversation.turns) if turn.usage), None)
 
 
 def _rate(per_s: float) -> str:

@@ -135,7 +135,7 @@ def test_a_journal_without_room_says_so_once(tmp_path):
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "journal").stat().st_size, hard))
     try:
-        with pytest.raises(OSError):
+        with pytest.raises(OSError, match="File too large"):
             journal.add_pieces({0: [1]})
         journal.close()
     finally:
