@@ -20,6 +20,7 @@ from mlx_deepseek.insight import Routing
 from mlx_deepseek.loading import Loaded, load_everything
 from mlx_deepseek.progress import Progress
 from mlx_deepseek.prompting import Picture, Prompt, Prompter, Rendered
+from mlx_deepseek.prompts.coder import listing
 from mlx_deepseek.reader import Reader
 from mlx_deepseek.reading import ModelTranscriber, ReadPage, read
 from mlx_deepseek.sampling import Sampling
@@ -136,23 +137,40 @@ class Engine:
         parser = self.prompt_format.parser(thinking)
         return self._stream(rendered, parser, max_tokens, sampling, stop, kept)
 
-    def complete(
+    @property
+    def fills(self) -> bool:
+        """Whether `complete` takes a suffix."""
+        return self._prompter.fills
+
+    def complete(self, prefix: str, suffix: str = "", **options: Any) -> Completion:
+        """What comes between `prefix` and `suffix`; options as in `stream_completion`."""
+        return self.collect(self.stream_completion(prefix, suffix, **options))
+
+    def stream_completion(
         self,
         prefix: str,
         suffix: str = "",
         *,
+        files: Sequence[tuple[str, str]] = (),
+        path: str = "",
         max_tokens: int | None = None,
         sampling: Sampling | None = None,
         stop: str | Sequence[str] = (),
-    ) -> Completion:
-        """What comes between `prefix` and `suffix`; without suffix, what comes after `prefix`.
+        kept: KeptCache | None = None,
+    ) -> Generator[Chunk]:
+        """What comes between `prefix` and `suffix`, in pieces; without suffix, after `prefix`.
+
+        `files`, each a path and its content, are what the file at `path`, which is completed, is
+        about: those that others need come first (arXiv:2401.14196 §2.2).
 
         Raises:
             PromptError: the model cannot fill in, or the prompt does not fit the window.
         """
+        if path:
+            prefix = listing([*files, (path, prefix)])
         prompter = self._prompter
         ids = prompter.fill(prefix, suffix) if suffix else prompter.continued(prefix)
-        return self.collect(self._stream(Rendered(ids), None, max_tokens, sampling, stop, None))
+        return self._stream(Rendered(ids), None, max_tokens, sampling, stop, kept)
 
     def chat(self, system: str | None = None, **options: Any) -> Chat:
         """A conversation that keeps its own cache; options as in `stream`, for every turn."""

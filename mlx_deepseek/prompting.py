@@ -87,6 +87,11 @@ class Prompter:
         tokenizer: Any = self.tokenizer  # forwards to transformers' by name
         return self.encode((tokenizer.bos_token or "") + text)
 
+    @property
+    def fills(self) -> bool:
+        """Whether there is a way to ask for what belongs between two texts."""
+        return self._tokenizer is not None and self.format.fills(self.tokenizer)  # type: ignore[arg-type]
+
     def fill(self, prefix: str, suffix: str) -> list[int]:
         """Tokens that ask for what belongs between two texts; PromptError if the model cannot."""
         tokenizer: Any = self.tokenizer

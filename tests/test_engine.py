@@ -18,7 +18,7 @@ from mlx_lm.models.cache import (
 )
 from mlx_lm.tuner.utils import linear_to_lora_layers
 
-from mlx_deepseek import Engine, Sampling, load
+from mlx_deepseek import Engine, Sampling, load, prompts
 from mlx_deepseek.errors import CheckpointError, ConfigError, DeepSeekError, PromptError
 
 QUESTION = "What is 347 + 586?"
@@ -269,6 +269,27 @@ def test_completing_text_without_a_chat(engine):
     assert done.usage.completion_tokens <= 5
     with pytest.raises(PromptError, match="fill-in"):
         engine.complete("def f(", "):\n")
+
+
+def test_filling_in_with_files_around(engine, monkeypatch):
+    """nano's tokenizer has the markers; with a format that uses them the model is asked."""
+    assert not engine.fills
+    monkeypatch.setattr(engine._prompter, "format", prompts.get("coder_v1_base"))
+    assert engine.fills
+    asked = []
+    monkeypatch.setattr(
+        engine, "_stream", lambda rendered, *_: asked.append(rendered.ids) or iter(())
+    )
+    engine.complete("def f(", "):\n", files=[("a.py", "A = 1")], path="b.py")
+    text = engine.tokenizer.decode(asked[0])
+    assert text.endswith(
+        "<｜fim▁begin｜>#a.py\nA = 1\n\n#b.py\ndef f(<｜fim▁hole｜>):\n<｜fim▁end｜>"
+    )
+    monkeypatch.undo()
+    monkeypatch.setattr(engine._prompter, "format", prompts.get("coder_v1_base"))
+    pieces = list(engine.stream_completion("12 + ", " = 42", max_tokens=6))
+    assert pieces[-1].finish_reason in ("stop", "length")
+    assert 1 <= pieces[-1].usage.completion_tokens <= 6
 
 
 def test_recipe_for_a_quantized_checkpoint(tmp_path, monkeypatch):

@@ -20,7 +20,7 @@ KEPT_CONVERSATIONS = 4
 class ModelFacts:
     """Name, window in tokens, recommended settings, whether thinking is optional.
 
-    `sees`: pictures; `modes` are its ways to cut them.
+    `sees`: pictures; `modes` are its ways to cut them. `fills`: gaps in code.
     """
 
     name: str = ""
@@ -33,6 +33,7 @@ class ModelFacts:
     sees: bool = False
     modes: tuple[str, ...] = ()
     prompt_format: str = ""
+    fills: bool = False
 
 
 def facts(engine: Any) -> ModelFacts:
@@ -53,6 +54,7 @@ def facts(engine: Any) -> ModelFacts:
         sees=getattr(engine, "sees", False),
         modes=tuple(getattr(engine, "modes", ())),
         prompt_format=getattr(engine.prompt_format, "id", ""),
+        fills=getattr(engine, "fills", False),
     )
 
 

@@ -7,6 +7,7 @@ import gradio as gr
 
 from mlx_deepseek_app import model, sources, status
 from mlx_deepseek_app.chat import Page, Replies, turn_index
+from mlx_deepseek_app.code_page import CodePage
 from mlx_deepseek_app.compare_page import ComparePage
 from mlx_deepseek_app.documents_page import DocumentsPage
 from mlx_deepseek_app.drawer import Drawer, owner
@@ -50,13 +51,15 @@ class View:
                 self.pictures = PicturesPage(host)
             with gr.Tab("Documents", visible=False) as documents:
                 self.documents = DocumentsPage(host)
+            with gr.Tab("Code", visible=False) as code:
+                self.code = CodePage(host)
             with gr.Tab("Models"):
                 self.models = ModelsPage(host)
             with gr.Tab("Compare"):
                 self.compare = ComparePage(host)
             with gr.Tab("Under the hood"):
                 self.hood = HoodPage(host)
-        self.seeing: list[Any] = [pictures, documents, self.pictures.task, self.documents.mode]
+        self.able: list[Any] = [pictures, documents, code, self.pictures.task, self.documents.mode]
         self._wire(page)
 
     def _header(self) -> None:
@@ -121,7 +124,7 @@ class View:
         self.halt.click(self.on_stop, queue=False, **QUIET)
         drawer.new.click(self.on_new, drawer.query, [self.prompt, *shown], queue=False, **QUIET)
         facts = [self.chip, self.chat, self.meter, self.seen, self.panel.picker]
-        told = [*facts, *self.panel.model_fields, *self.seeing]
+        told = [*facts, *self.panel.model_fields, *self.able]
         tell = (self.on_model, [self.conversation, self.seen], told)
         loading = [self.panel.outcome, self.panel.cancel, self.notice]
         # what shows progress does not touch the chat, which stays usable meanwhile
@@ -213,7 +216,7 @@ class View:
             source,
             picker,
             *(self.panel.fields(known) if changed else (gr.skip(),) * 5),
-            *((gr.Tab(visible=known.sees),) * 2),
+            *(gr.Tab(visible=can) for can in (known.sees, known.sees, known.fills)),
             *(self._see(known) if changed else (gr.skip(),) * 2),
         )
 
@@ -228,7 +231,7 @@ class View:
         """The tab was closed; where nothing is kept, its conversations go with it."""
         self.replies.leave(owner(request))
         self.store.left(owner(request))
-        for tab in (self.pictures, self.documents, self.compare, self.hood):
+        for tab in (self.pictures, self.documents, self.code, self.compare, self.hood):
             tab.on_close(request)
 
     # -- what is shown -----------------------------------------------------------------------

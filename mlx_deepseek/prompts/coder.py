@@ -41,6 +41,11 @@ class CoderInstruct(PromptFormat):
 def repository(files: Iterable[tuple[str, str]]) -> str:
     """Several files (path, content) in dependency order, as repository-level completion wants.
 
-    The last one may end in the middle: the model continues it. Blank lines as in the README.
+    The last one may end in the middle: the model continues it.
     """
-    return BOS + "\n\n".join(f"#{path}\n{content}" for path, content in files)
+    return BOS + listing(files)
+
+
+def listing(files: Iterable[tuple[str, str]]) -> str:
+    """The files alone, each behind its path; blank lines as in the README of DeepSeek-Coder."""
+    return "\n\n".join(f"#{path}\n{content}" for path, content in files)

@@ -183,6 +183,11 @@ class PromptFormat:
             trim=self.supports_chat,
         )
 
+    def fills(self, tokenizer: Tokenizer) -> bool:
+        """Whether the format can ask for what belongs between two texts."""
+        markers = self.fim_markers
+        return markers is not None and set(markers) <= set(control_tokens(tokenizer))
+
     def fim(self, prefix: str, suffix: str) -> str:
         """Prompt for what belongs between `prefix` and `suffix`.
 
@@ -206,7 +211,7 @@ class PromptFormat:
         """
         controls = control_tokens(tokenizer)
         text = self.fim(guarded(prefix, controls), guarded(suffix, controls))
-        if not set(self.fim_markers or ()) <= set(controls):
+        if not self.fills(tokenizer):
             raise PromptError(
                 "This checkpoint's tokenizer has no fill-in-the-middle tokens. Use a Coder V1 base "
                 "or Coder-V2 base model."

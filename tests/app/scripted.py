@@ -35,6 +35,7 @@ class ScriptedEngine:
     model: Any = None
     step_s: float = 0.01
     sees: bool = False
+    fills: bool = False
     modes: tuple[str, ...] = ()
     prompt_format: Any = field(default_factory=lambda: SimpleNamespace(thinking="optional"))
     calls: list[dict[str, Any]] = field(default_factory=list)
@@ -75,6 +76,24 @@ class ScriptedEngine:
             time.sleep(self.step_s)
             yield page
 
+    def stream_completion(self, prefix: str, suffix: str = "", **options: Any) -> Iterator[Chunk]:
+        """Says what it was given; "slow" in the prefix never ends."""
+        self.calls.append({"prefix": prefix, "suffix": suffix, **options})
+        made = 0
+        while "slow" in prefix:
+            time.sleep(self.step_s)
+            made += 1
+            yield Chunk(text="# tick\n", usage=self._usage(made))
+        for text in ("return sum(numbers)", " / len(numbers)"):
+            time.sleep(self.step_s)
+            made += 1
+            yield Chunk(text=text, usage=self._usage(made))
+        yield Chunk(usage=self._usage(made), finish_reason="stop")
+
+    def encode(self, text: str) -> list[int]:
+        """A token for each word."""
+        return list(range(len(text.split())))
+
     def new_cache(self) -> SimpleNamespace:
         """A prompt cache that caches nothing."""
         return SimpleNamespace(model=self.model)
@@ -84,7 +103,10 @@ class ScriptedEngine:
 
 
 def load(source: str, *, progress: Any = None) -> ScriptedEngine:
-    """A loader: "broken" fails with a plain error, "eyes" sees, others are engines of that name."""
+    """A loader: "broken" fails with a plain error, others are engines of that name.
+
+    "eyes" sees, "coder" fills in.
+    """
     if source == "broken":
         raise CheckpointError("broken/config.json: missing. Download the checkpoint again.")
     if progress is not None:
@@ -92,4 +114,4 @@ def load(source: str, *, progress: Any = None) -> ScriptedEngine:
     if source == "eyes":
         known = SimpleNamespace(thinking=None, id="ocr")
         return ScriptedEngine(source, sees=True, modes=("tiny", "base"), prompt_format=known)
-    return ScriptedEngine(name=source)
+    return ScriptedEngine(name=source, fills=source == "coder")

@@ -4,16 +4,19 @@
 
 Every held-out problem is answered without drafts and with 1 and 2 at a time, and with as many as
 pay, in turn in one process. Says whether all texts are the same, and what rejection sampling would
-accept at most: the mean overlap of the two distributions, sum over tokens of min(p, q).
+accept at most: the mean overlap of the two distributions, sum over tokens of min(p, q). Then what a
+pass of the model takes over one and two tokens, and a draft; and what that makes possible at best.
 """
 
 import argparse
+import time
+from collections.abc import Callable
 from typing import Any
 
 import mlx.core as mx
 
 import mlx_deepseek as ds
-from mlx_deepseek.cache import KeptCache
+from mlx_deepseek.cache import KeptCache, trim
 from mlx_deepseek.generate import Request, tokens
 from mlx_deepseek.nano.tasks import FAMILIES, evaluation_problems
 from mlx_deepseek.speculate import MTPDrafter
@@ -71,6 +74,40 @@ def run(engine: ds.Engine, count: int, temperature: float) -> None:
         print(f"rejection sampling of one draft would accept {sum(shared) / len(shared):.3f}")
 
 
+def passes(engine: ds.Engine, held: int = 100, times: int = 200) -> None:
+    """Print what the parts of a round take, `held` tokens in the cache, and the speed-ups."""
+    model: Any = engine.model
+    drafter = MTPDrafter(model, 1)
+    kept = KeptCache(model, drafter=drafter)
+    ids = mx.zeros((1, held), mx.int32)
+    drafter.read(model, ids, ids, kept)
+    kept.evaluate()
+
+    def shortest_ms(compute: Callable[[], mx.array]) -> float:
+        seconds = []
+        for _ in range(times):
+            began = time.perf_counter()
+            mx.eval(compute())
+            seconds.append(time.perf_counter() - began)
+            trim(kept.caches, held)
+        return 1000 * min(seconds)
+
+    def draft() -> mx.array:
+        state = drafter.predict(hidden, ids[:, :2], kept)[:, -1:]
+        return mx.argmax(drafter.layer.shared_head(state), axis=-1)
+
+    hidden = model.hidden(ids[:, :2])
+    mx.eval(hidden)
+    one, two = (
+        shortest_ms(lambda n=n: mx.argmax(model(ids[:, :n], cache=kept.layers), axis=-1))
+        for n in (1, 2)
+    )
+    drafted = shortest_ms(draft)
+    print(f"a pass over one token {one:.2f} ms, over two {two:.2f} ms; a draft {drafted:.2f} ms")
+    print(f"every draft right, at best {2 * one / (two + drafted):.2f} times as fast;", end=" ")
+    print(f"were the second token free {2 * one / (one + drafted):.2f}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=14, help="problems per family")
@@ -78,6 +115,7 @@ def main() -> None:
     args = parser.parse_args()
     engine = ds.load("nano")
     engine._worker.call(run, engine, args.count, args.temperature)
+    engine._worker.call(passes, engine)
 
 
 if __name__ == "__main__":
