@@ -9,7 +9,8 @@ from starlette.middleware import Middleware
 from mlx_deepseek_app.policy import OnlyFromHere
 
 HERE = Path(__file__).parent
-SANS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "PingFang SC", "sans-serif"]
+SANS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "PingFang SC"]
+SANS += ["Noto Sans CJK SC", "Microsoft YaHei", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 

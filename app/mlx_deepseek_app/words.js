@@ -39,7 +39,8 @@ window.words = (() => {
     };
     const translate = (text) => {
       const [, before, middle, after] = /^(\s*)(.*?)(\s*)$/s.exec(text);
-      return before + middle.split(" · ").map(one).join(" · ") + after;
+      const said = middle.split(" · ").map(one).join(" · ");
+      return before + said + (/[，：。]$/.test(said) ? "" : after); // these bring their own space
     };
     return translate;
   };
