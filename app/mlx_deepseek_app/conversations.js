@@ -42,7 +42,7 @@ window.conversations = (() => {
   // -- buttons that ask again ---------------------------------------------------------------
   const sure = (button, question) => {
     if (button.dataset.sure) return true;
-    const label = button.getAttribute("aria-label");
+    const label = words.was(button, "aria-label");
     const text = [...button.childNodes];
     Object.assign(button.dataset, { sure: "1" });
     button.replaceChildren(question);

@@ -38,7 +38,7 @@ def assets() -> dict[str, Any]:
     script, style = (
         "\n".join((HERE / f"{name}.{kind}").read_text(encoding="utf-8") for name in names)
         for kind, names in (
-            ("js", ("words", "page", "conversations", "see")),
+            ("js", ("page", "words", "conversations", "see")),
             ("css", ("style", "conversations", "see")),
         )
     )

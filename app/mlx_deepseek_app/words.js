@@ -115,8 +115,11 @@ window.words = (() => {
   const stored = (() => { try { return localStorage.getItem("language"); } catch { return null; } })();
   let choice = [stored, navigator.language]
     .map((wanted) => codes.find((code) => family(code) === family(wanted))).find(Boolean) ?? "en";
+  const root = document.documentElement;
+  const name = () => { if (root.lang !== choice) root.lang = choice; };
+  new MutationObserver(name).observe(root, { attributeFilter: ["lang"] }); // Gradio names it, too
   const apply = () => {
-    document.documentElement.lang = choice;
+    name();
     translate = translator(LANGUAGES[choice]);
     watcher.disconnect();
     showAll(document.body);
@@ -134,5 +137,9 @@ window.words = (() => {
   if (core) import(core.name).then((gradio) => gradio.changeLocale?.("en"), () => {});
   if (document.body) apply(); else addEventListener("DOMContentLoaded", apply);
 
-  return { of: (text) => translate(text) };
+  // for other scripts: a text in the language, and what an attribute was before it was translated
+  return {
+    of: (text) => translate(text),
+    was: (element, name) => kept.get(element)?.[name]?.text ?? element.getAttribute(name),
+  };
 })();

@@ -17,11 +17,20 @@ CONTENT = """#chat .message-content, #chat .thought-group > .content, #chat .exa
  #conversations [data-act=open], #compare [data-testid=markdown], #documents-text, #pictures-text,
  .seen rect, .seen text, .file-preview .filename, script, style"""
 QUOTED = re.compile(r"^((?:您|模型)的消息|使用示例 \d+|[^：]*)：.*", re.DOTALL)
+MODEL = re.compile(r".*（(?=已转换|已下载)")
 NAMES = sorted(
     {name for entry in catalog.entries() for name in (entry.repo, entry.name, entry.family)}
-    | {"mlx-deepseek", "nano-ocr", "nano", "DeepSeek-V3", "DeepSeek-OCR", "DeepSeek", "Hugging Face"}
+    | {
+        "mlx-deepseek",
+        "nano-ocr",
+        "nano",
+        "DeepSeek-V3",
+        "DeepSeek-OCR",
+        "DeepSeek",
+        "Hugging Face",
+    }
     | {"tokens", "token", "GiB", "PDF", "JSON", "Markdown", "MHA", "GQA", "MTP", "MIT", "Top-"}
-    | {"English", "mxfp", "nvfp", "bit"},
+    | {"English", "mxfp", "nvfp", "bit", "note.pdf"},
     key=len,
     reverse=True,
 )
@@ -54,7 +63,7 @@ class Reader:
 
     def read(self):
         for kind, text in self.page.evaluate(TEXTS, CONTENT):
-            rest = text if kind == "text" else QUOTED.sub(r"\1", text)
+            rest = MODEL.sub("", text if kind == "text" else QUOTED.sub(r"\1", text))
             for name in NAMES:
                 rest = rest.replace(name, "")
             if re.search("[A-Za-z]{3}", rest):
@@ -89,6 +98,12 @@ def test_every_page_of_nano_is_in_chinese(nano_site, open_page):
     page.locator("#picker input").click()
     expect(page.get_by_role("option", name="nano（内置，离线可用）")).to_be_visible()
     reader.read()
+    page.locator("#conversations [data-act=more]").first.click()
+    page.locator("#conversations [data-act=delete]").first.click()
+    sure = page.get_by_label("永久删除？删除：Settings")
+    expect(sure).to_have_text("永久删除？")
+    sure.blur()
+    expect(page.get_by_label("删除：Settings")).to_have_text("删除")
     reader.tab("模型")
     reader.tab("对比")
     page.get_by_label("共用提示词").fill("What is 2 + 2?")
@@ -132,48 +147,44 @@ def test_switching_restores_every_text(site, open_page):
     page.locator("#language-button").click()
     expect(page.locator("#settings h2")).to_have_text("设置")
     assert ["dropdown", "无"] in texts(page)
-    page.reload()
-    expect(page.locator("#send-button")).to_have_text("发送")
-    page.locator("#language-button").click()
-    expect(page.locator("#send-button")).to_have_text("Send")
-    page.locator("#settings-button").click()
-    page.locator("#conversations [data-act=open]").first.click()
-    expect(page.locator(ANSWER).last).to_have_text("Theme")
-    page.locator("#language-button").click()
     page.locator("#language-button").click()
     expect(page.locator("#settings h2")).to_have_text("Settings")
-    assert sorted(texts(page)) == sorted(english)
+    assert texts(page) == english
+    page.locator("#language-button").click()
+    page.reload()  # the choice is kept
+    expect(page.locator("#send-button")).to_have_text("发送")
 
 
 def test_only_the_apps_own_notes_are_translated_in_a_message(site, open_page):
-    page = open_page(site, locale="zh-CN")
+    page = open_page(site, locale="zh-CN", permissions=["clipboard-read", "clipboard-write"])
     ask(page, "say: Send *Stopped.* <em class='app-note'>Stopped.</em>")
     idle(page)
-    expect(page.locator(ANSWER).last).to_contain_text("Send Stopped. <em")
+    expect(page.locator(ANSWER).last).to_contain_text("Send Stopped. <")
     ask(page, "slow")
     expect(page.locator(ANSWER).last).to_contain_text("tick")
     page.keyboard.press("Escape")
     idle(page)
     expect(page.locator(ANSWER).last).to_have_text("已停止。")
     ask(page, "fail")
-    expect(page.locator(ANSWER).last).to_contain_text("没有回答。 这段提示词需要 9 GiB，可用 4 GiB。")
-
-
-def test_gradio_follows_the_choice_and_not_the_browser(site, open_page):
-    page = open_page(site, locale="zh-CN", permissions=["clipboard-read", "clipboard-write"])
-    ask(page, "fail")
-    expect(page.get_by_label("复制消息").first).to_be_visible()
+    expect(page.locator(ANSWER).last).to_contain_text(
+        "没有回答。 这段提示词需要 9 GiB，可用 4 GiB。"
+    )
+    expect(page.get_by_label("复制消息").last).to_be_visible()
     page.locator("#language-button").click()
-    expect(page.get_by_label("Retry")).to_be_visible()
+    expect(page.get_by_label("Retry").last).to_be_visible()  # Gradio's own word
+    asked = re.compile("^user's message: say: Send")
+    expect(page.locator(ASKED).first).to_have_attribute("aria-label", asked)
     page.get_by_label("Copy message").last.click()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == "⚠️ **No answer.** this prompt needs 9 GiB, 4 GiB are free. Shorten it."
 
 
-@pytest.mark.parametrize("locale", ["zh-CN", "en-US"])
-def test_the_header_fits_a_phone(site, open_page, locale):
-    page = open_page(site, width=360, height=740, locale=locale)
-    right = page.locator("#settings-button").bounding_box()
-    assert right["x"] + right["width"] <= 360
-    assert page.locator("#model-chip").bounding_box()["width"] > 60
-    assert page.evaluate("document.querySelector('#header').scrollWidth") <= 360
+def test_the_header_fits_a_phone_in_both_languages(site, open_page):
+    page = open_page(site, width=360, height=740, locale="zh-CN")
+    for name in ("English", "中文"):
+        expect(page.locator("#language-button")).to_have_text(name)
+        right = page.locator("#settings-button").bounding_box()
+        assert right["x"] + right["width"] <= 360
+        assert page.locator("#model-chip").bounding_box()["width"] > 60
+        assert page.evaluate("document.querySelector('#header').scrollWidth") <= 360
+        page.locator("#language-button").click()
