@@ -46,7 +46,8 @@ TEXTS = """(content) => {
     for (const element of document.querySelectorAll(`[${name}]`))
       if (!element.closest(content)) texts.push([name, element.getAttribute(name)]);
   const frame = document.body.appendChild(document.createElement("iframe"));
-  const plain = Object.getOwnPropertyDescriptor(frame.contentWindow.HTMLInputElement.prototype, "value");
+  const { prototype } = frame.contentWindow.HTMLInputElement;
+  const plain = Object.getOwnPropertyDescriptor(prototype, "value");
   for (const input of document.querySelectorAll("input[role=combobox]"))
     texts.push(["dropdown", plain.get.call(input)]);
   frame.remove();
