@@ -8,11 +8,11 @@ window.words = (() => {
   // what people and models have written, names and code
   const THEIRS = [
     "#chat .message-content", "#chat .thought-group > .content", "#chat .example-content",
-    "#conversations [data-act=open]", "#conversations li input", "#model-chip b", ".card h3",
+    "#conversations [data-act=open]", "#conversations li input", "#model-chip b:not(.app-note)", ".card h3",
     "#compare [data-testid=markdown]", "#pictures-text", "#documents-text", ".seen rect", ".seen text",
     ".file-preview .filename", "pre", "code", "script", "style",
   ].join();
-  const OURS = ".app-note"; // what the app says among them, see session.py
+  const OURS = ".app-note"; // what the app says among them, see session.py and status.py
   const DROPDOWN = "input[role=combobox]";
 
   // -- looking up ---------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from playwright.sync_api import expect
 
 from mlx_deepseek import catalog, load
 from mlx_deepseek_app.command import serve
+from tests.app import scripted
 from tests.app.screenshot import letter
 from tests.app.test_browser import ANSWER, ASKED, THOUGHT, ask, idle
 
@@ -30,7 +31,7 @@ NAMES = sorted(
         "Hugging Face",
     }
     | {"tokens", "token", "GiB", "PDF", "JSON", "Markdown", "MHA", "GQA", "MTP", "MIT", "Top-"}
-    | {"English", "mxfp", "nvfp", "bit", "note.pdf"},
+    | {"English", "mxfp", "nvfp", "bit", "note.pdf", "config.json", "broken"},
     key=len,
     reverse=True,
 )
@@ -152,8 +153,9 @@ def test_switching_restores_every_text(site, open_page):
     expect(page.locator("#settings h2")).to_have_text("Settings")
     assert texts(page) == english
     page.locator("#language-button").click()
-    page.reload()  # the choice is kept
-    expect(page.locator("#send-button")).to_have_text("发送")
+    another = page.context.new_page()  # the choice is kept
+    another.goto(site.url)
+    expect(another.locator("#send-button")).to_have_text("发送")
 
 
 def test_only_the_apps_own_notes_are_translated_in_a_message(site, open_page):
@@ -178,6 +180,19 @@ def test_only_the_apps_own_notes_are_translated_in_a_message(site, open_page):
     page.get_by_label("Copy message").last.click()
     copied = page.evaluate("navigator.clipboard.readText()")
     assert copied == "⚠️ **No answer.** this prompt needs 9 GiB, 4 GiB are free. Shorten it."
+
+
+def test_without_a_model_the_page_says_so_in_chinese(browser):
+    served = serve(scripted.load, "broken")
+    page = browser.new_page(locale="zh-CN")
+    page.goto(served.url)
+    expect(page.locator("#model-chip")).to_have_text("未加载模型")
+    expect(page.locator("#notice")).to_contain_text("文件缺失。请重新下载检查点。")
+    reader = Reader(page)
+    reader.read()
+    page.close()
+    served.close()
+    reader.check()
 
 
 def test_the_header_fits_a_phone_in_both_languages(site, open_page):
