@@ -42,14 +42,14 @@ window.conversations = (() => {
   // -- buttons that ask again ---------------------------------------------------------------
   const sure = (button, question) => {
     if (button.dataset.sure) return true;
-    const label = button.getAttribute("aria-label");
-    const text = button.textContent;
+    const label = words.was(button, "aria-label");
+    const text = [...button.childNodes];
     Object.assign(button.dataset, { sure: "1" });
-    button.textContent = question;
+    button.replaceChildren(question);
     button.setAttribute("aria-label", `${question} ${label}`);
     const reset = () => {
       delete button.dataset.sure;
-      button.textContent = text;
+      button.replaceChildren(...text);
       button.setAttribute("aria-label", label);
     };
     button.addEventListener("blur", reset, { once: true });

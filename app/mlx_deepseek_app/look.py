@@ -9,7 +9,8 @@ from starlette.middleware import Middleware
 from mlx_deepseek_app.policy import OnlyFromHere
 
 HERE = Path(__file__).parent
-SANS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "PingFang SC", "sans-serif"]
+SANS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "PingFang SC"]
+SANS += ["Noto Sans CJK SC", "Microsoft YaHei", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
 
 
@@ -27,19 +28,24 @@ def theme() -> Base:
     )
 
 
+def chinese() -> str:
+    """The dictionary of `words.js` as a script may hold it."""
+    return (HERE / "chinese.json").read_text(encoding="utf-8").replace("</", r"<\/")
+
+
 def assets() -> dict[str, Any]:
     """The arguments of `launch` that dress the page: theme, style sheet, script."""
     script, style = (
         "\n".join((HERE / f"{name}.{kind}").read_text(encoding="utf-8") for name in names)
         for kind, names in (
-            ("js", ("page", "conversations", "see")),
+            ("js", ("page", "words", "conversations", "see")),
             ("css", ("style", "conversations", "see")),
         )
     )
     return {
         "theme": theme(),
         "css": style,
-        "head": f"<script>{script}</script>",
+        "head": f"<script>window.chinese = {chinese()};\n{script}</script>",
         "footer_links": [],
         "app_kwargs": {"middleware": [Middleware(OnlyFromHere)]},
     }

@@ -1,9 +1,10 @@
 // Behaviour of the page that needs no server: theme, settings panel, keys, faithful copying.
 (() => {
   const JOINER = /\u2060/g;
-  // undoes text.py: entities of punctuation, non-breaking indents, invisible joiners
+  // undoes text.py: the app's own notes, entities of punctuation, non-breaking indents, joiners
   const decode = (text) =>
     text
+      .replace(/<(em|span) class="app-note">(.*?)<\/\1>/gs, "$2")
       .replace(/&#(\d+);/g, (_, code) => (code === "160" ? " " : String.fromCharCode(+code)))
       .replace(JOINER, "");
 
@@ -55,7 +56,7 @@
   };
   const relabel = (part) => {
     const label = part.getAttribute("aria-label");
-    if (label && /&#\d+;|\u2060/.test(label)) part.setAttribute("aria-label", decode(label));
+    if (label && /&#\d+;|\u2060|"app-note"/.test(label)) part.setAttribute("aria-label", decode(label));
   };
 
   // the chat follows by itself only when it is at its end; a new message always is
@@ -71,7 +72,7 @@
   // a card's button: what it means goes through a hidden text box, as the framework wants it
   const act = ({ dataset, parentElement }) => {
     const recipe = parentElement.querySelector("select")?.value ?? "";
-    if (dataset.act === "delete" && !confirm(`Delete ${dataset.repo} from this disk?`)) return;
+    if (dataset.act === "delete" && !confirm(words.of(`Delete ${dataset.repo} from this disk?`))) return;
     const box = $("#models-act textarea, #models-act input");
     box.value = `${dataset.act} ${dataset.repo} ${recipe}`.trim();
     box.dispatchEvent(new Event("input", { bubbles: true }));

@@ -189,15 +189,25 @@ def _reply(turn: Turn) -> list[dict[str, Any]]:
     if turn.text.strip():
         parts.append(_row("assistant", model_markdown(turn.text.strip())))
     if turn.state == "error":
-        parts.append(_row("assistant", f"⚠️ **No answer.** {user_markdown(turn.error)}"))
+        parts.append(_row("assistant", _error(turn.error)))
     elif turn.state == "length":
-        parts.append(_row("assistant", "*Cut off: the limit of new tokens was reached.*"))
+        parts.append(_row("assistant", _note("Cut off: the limit of new tokens was reached.")))
     elif turn.state in ("stopped", "cut"):
         note = "Stopped." if turn.state == "stopped" else "Cut off: the app ended here."
-        parts.append(_row("assistant", f"*{note}*"))
+        parts.append(_row("assistant", _note(note)))
     elif turn.state == "done" and not parts:
-        parts.append(_row("assistant", "*The model answered with nothing.*"))
+        parts.append(_row("assistant", _note("The model answered with nothing.")))
     return parts
+
+
+# HTML, so that a model cannot write it: `words.js` translates these and nothing else in a message
+def _note(text: str) -> str:
+    return f'<em class="app-note">{text}</em>'
+
+
+def _error(text: str) -> str:
+    said = (f'<span class="app-note">{part}</span>' for part in ("No answer.", user_markdown(text)))
+    return "⚠️ **{}** {}".format(*said)
 
 
 def _row(role: str, markdown: str, metadata: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -13,10 +13,11 @@ STAGES = {"download": "Downloading", "convert": "Converting", "load": "Reading t
 
 def chip(known: ModelFacts) -> str:
     """The model's name in the header."""
-    name = known.name.rsplit("/", 1)[-1] or "no model"
+    name = escape(known.name.rsplit("/", 1)[-1])
+    shown = f"<b>{name}</b>" if name else '<b class="app-note">no model</b>'
     window = f"<small>{known.window:,} tokens</small>" if known.window else ""
     title = escape(known.name or "Choose a model under Settings")
-    return f'<div class="chip" title="{title}"><b>{escape(name)}</b>{window}</div>'
+    return f'<div class="chip" title="{title}">{shown}{window}</div>'
 
 
 def meter(conversation: Conversation, known: ModelFacts, note: str = "") -> str:

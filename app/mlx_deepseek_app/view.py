@@ -67,6 +67,7 @@ class View:
             gr.Button("Chats", elem_id="drawer-button", size="sm")
             gr.HTML('<h1 class="brand">mlx-deepseek</h1>', elem_id="brand")
             self.chip = gr.HTML(status.chip(model.ModelFacts()), elem_id="model-chip")
+            gr.Button("中文", elem_id="language-button", size="sm")
             gr.Button("Theme", elem_id="theme-button", size="sm")
             gr.Button("Settings", elem_id="settings-button", size="sm")
 

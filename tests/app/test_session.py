@@ -1,6 +1,7 @@
 """The conversation as a value."""
 
 import itertools
+import re
 
 import pytest
 from hypothesis import given
@@ -81,15 +82,16 @@ def test_a_failed_exchange_is_shown_but_not_sent():
     assert talk.messages() == [{"role": "user", "content": "two"}]
     shown, owners = rows(talk)
     assert [row["role"] for row in shown] == ["user", "assistant", "user"]
-    assert shown[1]["content"][0]["text"] == "⚠️ **No answer.** no memory"
+    said = re.sub(r'<span class="app-note">(.*?)</span>', r"\1", shown[1]["content"][0]["text"])
+    assert said == "⚠️ **No answer.** no memory"
     assert owners == [0, 1, 2]
 
 
 @pytest.mark.parametrize(
     ("end", "note"),
     [
-        ({"stopped": True}, "*Stopped.*"),
-        ({}, "*The model answered with nothing.*"),
+        ({"stopped": True}, '<em class="app-note">Stopped.</em>'),
+        ({}, '<em class="app-note">The model answered with nothing.</em>'),
     ],
 )
 def test_an_empty_reply_says_why(end, note):
