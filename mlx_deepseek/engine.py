@@ -24,6 +24,7 @@ from mlx_deepseek.prompts.coder import listing
 from mlx_deepseek.reader import Reader
 from mlx_deepseek.reading import ModelTranscriber, ReadPage, read
 from mlx_deepseek.sampling import Sampling
+from mlx_deepseek.structured import OBJECT, schema_of
 from mlx_deepseek.worker import Worker, shared_worker
 
 __all__ = ["Caching", "Chat", "Chunk", "Completion", "Engine", "Prompt", "Usage", "load"]
@@ -117,6 +118,7 @@ class Engine:
         sampling: Sampling | None = None,
         tools: Sequence[dict[str, Any]] | None = None,
         thinking: bool | None = None,
+        response_format: dict[str, Any] | None = None,
         stop: str | Sequence[str] = (),
         kept: KeptCache | None = None,
     ) -> Generator[Chunk]:
@@ -125,17 +127,23 @@ class Engine:
         `images` (paths, bytes, data URLs or Pillow images) open the last message; others may be
         parts of messages. `max_tokens` None is the recommended number; the context window limits
         both. `stop` strings end the answer, reasoning included, and are not part of it. `thinking`
-        chooses the mode of models that have two. A last message of the assistant with "prefix"
-        true is gone on with; only what is new comes. What the prompt shares with the last one comes
-        from the cache `kept` (None: the engine's own).
+        chooses the mode of models that have two. `response_format` in the API's shape makes the
+        answer JSON, of a schema if it has one: no other token can be chosen. A last message of the
+        assistant with "prefix" true is gone on with; only what is new comes. What the prompt shares
+        with the last one comes from the cache `kept` (None: the engine's own).
 
         Raises:
-            PromptError: the format cannot express the prompt, or it does not fit the window.
+            PromptError: the format cannot express the prompt, it does not fit the window, or the
+                schema is wrong.
             ImageError: a picture cannot be read.
         """
-        rendered = self._prompter.render(prompt, images, tools=tools, thinking=thinking)
+        schema = schema_of(response_format)
+        asked = True if schema is OBJECT else schema or False
+        options = {"tools": tools, "thinking": thinking, "json_output": asked}
+        rendered = self._prompter.render(prompt, images, **options)
+        mask = None if schema is None else self._prompter.mask(schema, rendered.begun, thinking)
         parser = self.prompt_format.parser(thinking)
-        return self._stream(rendered, parser, max_tokens, sampling, stop, kept)
+        return self._stream(rendered, parser, max_tokens, sampling, stop, kept, mask)
 
     @property
     def fills(self) -> bool:
@@ -260,6 +268,7 @@ class Engine:
         sampling: Sampling | None,
         stop: str | Sequence[str],
         kept: KeptCache | None,
+        mask: Any = None,
     ) -> Generator[Chunk]:
         stops = [stop] if isinstance(stop, str) else list(stop)
         request = Request(
@@ -268,6 +277,7 @@ class Engine:
             sampling=self._recommended(sampling),
             stop_ids=frozenset(self.tokenizer.eos_token_ids),
             embed=self._prompter.embed(rendered),
+            mask=mask,
         )
         evaluate(self.model)  # the caller may have added adapters
         reader = Reader(self.tokenizer.detokenizer, parser, (*self.prompt_format.stop, *stops))

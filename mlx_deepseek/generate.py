@@ -26,7 +26,8 @@ LOOK_BACK = 32
 class Request:
     """A prompt's tokens and how to go on from them; `max_tokens` is at least 1.
 
-    Negative tokens are slots of pictures; `embed` makes embeddings [1, L, D] of such a part.
+    Negative tokens are slots of pictures; `embed` makes embeddings [1, L, D] of such a part. `mask`
+    is a logits processor that sees the prompt's last token and the answer.
     """
 
     ids: Sequence[int]
@@ -34,6 +35,7 @@ class Request:
     sampling: Sampling
     stop_ids: frozenset[int]
     embed: Callable[[Sequence[int]], mx.array] | None = None
+    mask: Callable[[mx.array, mx.array], mx.array] | None = None
 
     def prompt_processors(self) -> list[Any]:
         """Logits processors that know the prompt too, of which mlx-lm's loops see one token."""
@@ -43,7 +45,8 @@ class Request:
         def with_prompt(processor: Any) -> Any:
             return lambda ids, logits: processor(mx.concatenate([before, ids]), logits)
 
-        return [with_prompt(processor) for processor in self.sampling.processors()]
+        knowing = [with_prompt(processor) for processor in self.sampling.processors()]
+        return knowing if self.mask is None else [*knowing, self.mask]
 
     def part(self, start: int, end: int) -> tuple[mx.array, mx.array | None]:
         """Tokens [1, L] of a part of the prompt, and its embeddings where it shows a picture."""
@@ -122,7 +125,7 @@ def _tokens(model: Any, request: Request, kept: KeptCache, stream: mx.Stream) ->
     drafter: Any = kept.drafter
     for _ in _read(model, request, cached, kept):
         yield Step(None, watch.usage())
-    if drafter is None:
+    if drafter is None or request.mask is not None:  # a mask must see every token as it comes
         writing = write(model, request, kept, stream)
     else:
         writing = drafter.write(model, request, kept, watch)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import mlx.core as mx
@@ -12,8 +12,10 @@ from mlx_lm.tokenizer_utils import TokenizerWrapper
 from mlx_deepseek.errors import CheckpointError, PromptError
 from mlx_deepseek.loading import Loaded
 from mlx_deepseek.models.vision_lm import VisionLM
+from mlx_deepseek.prompts.markers import THINK_CLOSE, THINK_OPEN
 from mlx_deepseek.prompts.messages import pictures, with_pictures
 from mlx_deepseek.seeing import Eyes, Sights
+from mlx_deepseek.structured import Grammars, JSONMask, Schema, Thoughts, unthought
 from mlx_deepseek.vision.pictures import open_picture
 
 Messages = Sequence[dict[str, Any]]
@@ -119,6 +121,28 @@ class Prompter:
         ids = self.format.render_ids(tokenizer, messages, **options)
         begun = self.format.begun(messages, options.get("thinking"))
         return replace(self._placed(ids, pictures(messages)), begun=begun)
+
+    def mask(self, schema: Schema, begun: str, thinking: bool | None) -> JSONMask:
+        """Lets an answer that has `begun` so be JSON of that schema only, after any reasoning.
+
+        Raises:
+            PromptError: the schema is wrong, or the answer's beginning does not fit it.
+        """
+        tokenizer: Any = self.tokenizer
+        vocabulary = tokenizer.get_vocab()
+        opens = THINK_OPEN if self.format.thinking == "model" else ""
+        thoughts = Thoughts(
+            self.format.reasoning_open(thinking),
+            vocabulary.get(opens),
+            vocabulary.get(THINK_CLOSE),
+        )
+        text, thoughts = unthought(begun, thoughts)
+        return self._grammars.mask(schema, thoughts, self.encode(text))
+
+    @cached_property
+    def _grammars(self) -> Grammars:
+        tokenizer: Any = self.tokenizer
+        return Grammars(tokenizer, tokenizer.eos_token_ids)
 
     def embed(self, rendered: Rendered) -> Any:
         """What makes embeddings of parts of a prompt; None where it shows no pictures."""

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from mlx_deepseek.commands.options import add_model, add_sampling, load_model, stream_options
@@ -19,6 +20,9 @@ def register(subparsers: Any) -> None:
     add_model(parser)
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="default: standard input")
     add_sampling(parser)
+    parser.add_argument(
+        "--schema", metavar="FILE", help="answer with JSON that fits the JSON schema in this file"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object at the end")
     parser.set_defaults(func=run)
 
@@ -29,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
     if not prompt.strip():
         raise PromptError("The prompt is empty. Give it as an argument or on standard input.")
     options = stream_options(args) | {"images": args.image}
+    if args.schema:
+        options["response_format"] = schema_format(args.schema)
     engine = load_model(args)
     request: Any = prompt
     if args.system:
@@ -46,3 +52,12 @@ def run(args: argparse.Namespace) -> int:
     if last is not None and sys.stderr.isatty():
         sys.stderr.write(summary(last.usage, engine.context_length) + "\n")
     return 0
+
+
+def schema_format(path: str) -> dict[str, Any]:
+    """The `response_format` for a file with a JSON schema."""
+    try:
+        schema = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PromptError(f"{path}: {error}. Expected a file with a JSON schema.") from error
+    return {"type": "json_schema", "json_schema": {"schema": schema}}

@@ -1,5 +1,6 @@
 """What every prompt format offers: messages in, text out, and how to read the answer."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,8 @@ from mlx_deepseek.prompts.tools import ToolMarkup
 
 # DeepSeek-V2.5's model card; the API's JSON mode adds the same.
 JSON_INSTRUCTION = "## Response Format\n\nReply with JSON object ONLY."
+# Ours: no release before V3.2 has words for a schema.
+SCHEMA_INSTRUCTION = JSON_INSTRUCTION + " It must fit this JSON schema:\n{schema}"
 
 
 @dataclass(frozen=True)
@@ -32,10 +35,11 @@ class PromptFormat:
     """A family's prompts, exact to the token.
 
     `thinking` says who decides: "never", "always" (the prompt opens the block), "optional" (the
-    caller does), "model" (the model opens the block itself). `json_instruction` is what asks for
-    JSON; `blank_system`: instructions follow a blank line even where there is no system prompt.
-    `picture` is the token that stands for a picture, and `gap` separates pictures that open a
-    message from its text; `user_may` are control tokens that messages may contain.
+    caller does), "model" (the model opens the block itself). `json_instruction` asks for JSON,
+    `schema_instruction` for JSON of a {schema}; `blank_system`: instructions follow a blank line
+    even where there is no system prompt. `picture` is the token that stands for a picture, and
+    `gap` separates pictures that open a message from its text; `user_may` are control tokens that
+    messages may contain.
     """
 
     id: str
@@ -44,6 +48,7 @@ class PromptFormat:
     tools: ToolMarkup | None = None
     fim_markers: tuple[str, str, str] | None = None
     json_instruction: str = JSON_INSTRUCTION
+    schema_instruction: str = SCHEMA_INSTRUCTION
     blank_system: bool = False
     picture: str | None = None
     gap: str = ""
@@ -81,9 +86,9 @@ class PromptFormat:
         tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool | None = None,
         add_generation_prompt: bool = True,
-        json_output: bool = False,
+        json_output: bool | Mapping[str, Any] = False,
     ) -> str:
-        """The prompt of a conversation, BOS included.
+        """The prompt of a conversation, BOS included; `json_output` asks for JSON, or for a schema.
 
         A last message of the assistant with "prefix" true is gone on with. Control tokens that
         users typed are as good as the format's own in it: encode untrusted conversations with
@@ -103,7 +108,7 @@ class PromptFormat:
         tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool | None = None,
         add_generation_prompt: bool = True,
-        json_output: bool = False,
+        json_output: bool | Mapping[str, Any] = False,
     ) -> str:
         """`render` of checked messages."""
         messages, answer = split(messages)
@@ -117,13 +122,19 @@ class PromptFormat:
             check_tools(tools)
             instructions.append(self.tools.describe(tools))
         if json_output:
-            instructions.append(self.json_instruction)
+            instructions.append(self._asking_for_json(json_output))
         if instructions:
             messages = extend_system(messages, instructions, blank=self.blank_system)
         generate = add_generation_prompt or answer is not None
         text = self.turns(messages, self.thinks(thinking), generate)
         text += begun(answer, text, self.thinking == "model") if answer else ""
         return text.replace(PICTURE, self.picture or "")
+
+    def _asking_for_json(self, schema: bool | Mapping[str, Any]) -> str:
+        if isinstance(schema, bool):
+            return self.json_instruction
+        text = json.dumps(schema, ensure_ascii=False)
+        return self.schema_instruction.replace("{schema}", text)
 
     def render_ids(
         self,

@@ -90,6 +90,7 @@ def shipped(own: PromptFormat, source: str | None) -> PromptFormat:
         tools=own.tools,
         fim_markers=own.fim_markers,
         json_instruction=own.json_instruction,
+        schema_instruction=own.schema_instruction,
         blank_system=own.blank_system,
         source=source,
         own=own,

@@ -14,11 +14,11 @@ from mlx_deepseek.prompts.markers import ASSISTANT, BOS, EOS, THINK_CLOSE, THINK
 from mlx_deepseek.prompts.messages import Message
 from mlx_deepseek.prompts.tools import ToolMarkup
 
-# The encoder knows schemas only; this one says "any JSON object".
-JSON_SCHEMA_INSTRUCTION = (
-    "## Response Format:\n\nYou MUST strictly adhere to the following schema to reply:\n"
-    '{"type": "object"}'
+SCHEMA_INSTRUCTION = (
+    "## Response Format:\n\nYou MUST strictly adhere to the following schema to reply:\n{schema}"
 )
+# The encoder knows schemas only; this one says "any JSON object".
+JSON_INSTRUCTION = SCHEMA_INSTRUCTION.replace("{schema}", '{"type": "object"}')
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,8 @@ class V32Chat(PromptFormat):
 
     tools: ToolMarkup | None = dsml.MARKUP
     thinking: str = "optional"
-    json_instruction: str = JSON_SCHEMA_INSTRUCTION
+    json_instruction: str = JSON_INSTRUCTION
+    schema_instruction: str = SCHEMA_INSTRUCTION
     blank_system: bool = True
 
     def turns(self, messages: Sequence[Message], thinking: bool, generate: bool) -> str:
