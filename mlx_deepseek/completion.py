@@ -14,7 +14,8 @@ class Usage:
 
     `prompt_tokens` includes `cached_tokens`, which were taken from the latent cache; `prompt_tps`
     is the speed of reading the others. Of `drafted_tokens`, guessed ahead by a drafter, the model
-    itself would have written `accepted_tokens`. `peak_memory_bytes` includes the weights.
+    itself would have written `accepted_tokens`. Of `completion_tokens`, `reasoning_tokens` came
+    before the answer, marker included. `peak_memory_bytes` includes the weights.
     """
 
     prompt_tokens: int = 0
@@ -25,6 +26,7 @@ class Usage:
     prompt_tps: float = 0.0
     generation_tps: float = 0.0
     peak_memory_bytes: int = 0
+    reasoning_tokens: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Tokens to what is shown: streaming detokenizer, stop strings, the prompt format's parser."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from mlx_deepseek.completion import Chunk, FinishReason, Usage
@@ -16,6 +17,7 @@ class Reader:
         self.parser = parser
         self.filter = StopFilter(stops)
         self.called = False
+        self.reasoning_tokens = 0
 
     def resume(self, begun: str, token: int) -> None:
         """Begin after an answer of which `token` is the last; only what is new comes out."""
@@ -34,8 +36,11 @@ class Reader:
         """What one more token adds."""
         if step.token is None:
             return Chunk(usage=step.usage)
+        reasoning = self._reasoning
         self.detokenizer.add_token(step.token)
-        return self._parse(self.filter.feed(self.detokenizer.last_segment), step.usage)
+        chunk = self._parse(self.filter.feed(self.detokenizer.last_segment), step.usage)
+        self.reasoning_tokens += reasoning or self._reasoning
+        return replace(chunk, usage=self._counted(step.usage))
 
     def finish(self, usage: Usage, reason: FinishReason) -> Chunk:
         """What was held back, with the reason of the end."""
@@ -56,9 +61,16 @@ class Reader:
             last.text,
             last.reasoning,
             last.tool_calls,
-            usage,
+            self._counted(usage),
             "tool_calls" if self.called and reason == "stop" else reason,
         )
+
+    @property
+    def _reasoning(self) -> bool:
+        return self.parser is not None and self.parser.reasoning
+
+    def _counted(self, usage: Usage) -> Usage:
+        return replace(usage, reasoning_tokens=self.reasoning_tokens)
 
     def _parse(self, text: str, usage: Usage) -> Chunk:
         if self.parser is None:

@@ -271,6 +271,14 @@ def test_completing_text_without_a_chat(engine):
         engine.complete("def f(", "):\n")
 
 
+def test_tokens_of_reasoning_are_counted(engine):
+    done = engine.generate(QUESTION, sampling=Sampling(temperature=0.0))
+    thought = len(engine.encode(done.reasoning))
+    assert thought <= done.usage.reasoning_tokens <= thought + 4  # marker and blanks
+    assert done.usage.reasoning_tokens < done.usage.completion_tokens
+    assert engine.complete("12 + 30 =", max_tokens=5).usage.reasoning_tokens == 0
+
+
 def test_filling_in_with_files_around(engine, monkeypatch):
     """nano's tokenizer has the markers; with a format that uses them the model is asked."""
     assert not engine.fills

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlx_deepseek.errors import DeepSeekError
 
-VERSION = 1
+VERSION = 2
 BUSY_TIMEOUT_S = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA = """
@@ -39,6 +39,8 @@ CREATE TABLE turns (
     UNIQUE (conversation, id)
 );
 """
+# what each later version adds
+ADDED = {2: "ALTER TABLE turns ADD COLUMN calls TEXT NOT NULL DEFAULT '[]'"}
 
 
 class StoreError(DeepSeekError):
@@ -114,10 +116,11 @@ def _prepare(database: sqlite3.Connection, path: Path | None) -> None:
                 f"{path}: written by a newer version of the app (format {version}, this one knows "
                 f"{VERSION}). Update mlx-deepseek, or choose another --data FOLDER."
             )
-        if version == 0:
-            for statement in SCHEMA.split(";"):
+        steps = {1: SCHEMA, **ADDED}
+        for step in range(version + 1, VERSION + 1):
+            for statement in steps[step].split(";"):
                 database.execute(statement)
-            database.execute(f"PRAGMA user_version = {VERSION}")
+            database.execute(f"PRAGMA user_version = {step}")
     fault = database.execute("PRAGMA quick_check(1)").fetchone()[0]
     if fault != "ok":
         damage = sqlite3.DatabaseError(fault)

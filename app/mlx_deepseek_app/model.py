@@ -8,6 +8,7 @@ from typing import Any
 from mlx_deepseek.cache import KeptCache
 from mlx_deepseek.sampling import Sampling
 from mlx_deepseek_app.session import Conversation, Settings
+from mlx_deepseek_app.structure import response_format, tool_list
 
 # what the engine does where nothing is recommended
 FALLBACK_TEMPERATURE = 0.0
@@ -20,7 +21,7 @@ KEPT_CONVERSATIONS = 4
 class ModelFacts:
     """Name, window in tokens, recommended settings, whether thinking is optional.
 
-    `sees`: pictures; `modes` are its ways to cut them. `fills`: gaps in code.
+    `sees`: pictures; `modes` are its ways to cut them. `fills`: gaps in code; `calls`: tools.
     """
 
     name: str = ""
@@ -34,6 +35,7 @@ class ModelFacts:
     modes: tuple[str, ...] = ()
     prompt_format: str = ""
     fills: bool = False
+    calls: bool = False
 
 
 def facts(engine: Any) -> ModelFacts:
@@ -55,6 +57,7 @@ def facts(engine: Any) -> ModelFacts:
         modes=tuple(getattr(engine, "modes", ())),
         prompt_format=getattr(engine.prompt_format, "id", ""),
         fills=getattr(engine, "fills", False),
+        calls=getattr(engine.prompt_format, "supports_tools", False),
     )
 
 
@@ -95,6 +98,8 @@ def reply(
             seed=settings.seed,
         ),
         thinking=thinking if facts(engine).can_think else None,
+        tools=tool_list(settings.tools) if facts(engine).calls else None,
+        response_format=response_format(settings.json_answer, settings.schema),
         kept=kept,
     )
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any, NoReturn, get_args
 
 from mlx_deepseek.completion import Usage
+from mlx_deepseek.prompts.tools import ToolCall
 from mlx_deepseek_app.database import StoreError
 from mlx_deepseek_app.session import Conversation, Settings
 from mlx_deepseek_app.store import Kept, shortened
@@ -37,6 +38,7 @@ def to_markdown(kept: Kept) -> str:
             parts.append(f"<details><summary>Thought</summary>\n\n{thought}\n\n</details>")
         if turn.text.strip():
             parts.append(turn.text.strip())
+        parts.extend(f"Calls `{call.name}`: `{call.arguments}`" for call in turn.calls)
         if turn.error:
             parts.append(f"*No answer: {turn.error}*")
     return "\n\n".join(parts) + "\n"
@@ -95,6 +97,7 @@ def _written(turn: Turn) -> dict[str, Any]:
     """A turn without what is empty."""
     said = {field.name: getattr(turn, field.name) for field in fields(Turn)}
     said["usage"] = turn.counts
+    said["calls"] = [asdict(call) for call in turn.calls] or None
     return {name: value for name, value in said.items() if value not in ("", None)}
 
 
@@ -123,17 +126,28 @@ def _read(row: Any, where: str) -> Turn:
         names = [field.name for field in fields(Usage) if field.name in counts]
         usage: dict[str, Any] = {name: _number(counts, name, where, 0, 2**53) for name in names}
         turn = replace(turn, usage=Usage(**usage))
+    if "calls" in row:
+        calls = _field(row, "calls", list, where)
+        turn = replace(turn, calls=tuple(_call(call, where) for call in calls))
     # nobody goes on writing it
     return replace(turn, state="cut") if turn.running else turn
+
+
+def _call(data: Any, where: str) -> ToolCall:
+    if not isinstance(data, dict):
+        _wrong(where, "a tool call is no object")
+    return ToolCall(*(_field(data, name, str, where) for name in ("name", "arguments")))
 
 
 def _settings(data: Mapping[str, Any]) -> Settings:
     where = "settings"
     values: dict[str, Any] = {}
-    if "system" in data:
-        values["system"] = _field(data, "system", str, where)
-    if data.get("thinking") is not None:
-        values["thinking"] = _field(data, "thinking", bool, where)
+    for name in ("system", "schema", "tools"):
+        if name in data:
+            values[name] = _field(data, name, str, where)
+    for name in ("thinking", "json_answer"):
+        if data.get(name) is not None:
+            values[name] = _field(data, name, bool, where)
     for name, (low, high) in RANGES.items():
         if data.get(name) is not None:
             value = _number(data, name, where, low, high)

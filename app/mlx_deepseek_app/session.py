@@ -8,13 +8,19 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from mlx_deepseek.completion import as_message
+from mlx_deepseek.prompts.tools import ToolCall
+from mlx_deepseek_app.structure import card, results
 from mlx_deepseek_app.text import model_markdown, user_markdown
 from mlx_deepseek_app.turns import State, Turn, branch, new_id, newest_below, versions, without
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What the settings panel holds; None means the model's recommended value."""
+    """What the settings panel holds; None means the model's recommended value.
+
+    With `json_answer` replies are JSON, of the `schema` if there is one; `tools` is a JSON list.
+    """
 
     system: str = ""
     thinking: bool | None = None
@@ -23,6 +29,9 @@ class Settings:
     top_k: int = 0
     max_tokens: int = 1024
     seed: int | None = None
+    json_answer: bool = False
+    schema: str = ""
+    tools: str = ""
 
 
 @dataclass(frozen=True)
@@ -124,6 +133,7 @@ class Conversation:
                 reasoning=reasoning,
                 thinking_s=thinking_s,
                 usage=usage,
+                calls=(*reply.calls, *chunk.tool_calls),
                 state="length" if chunk.finish_reason == "length" else "writing",
             )
         return self._replace_reply(reply)
@@ -153,12 +163,12 @@ class Conversation:
         for index, turn in enumerate(self.turns):
             following = self.turns[index + 1] if index + 1 < len(self.turns) else None
             if turn.role == "user":
+                calls = self.turns[index - 1].calls if index else ()
                 if not (following and following.state == "error"):
-                    sent.append({"role": "user", "content": turn.text})
+                    asked = [{"role": "user", "content": turn.text}]
+                    sent += results(calls, turn.text) if calls else asked
             elif turn.state != "error" and (turn.text or turn.reasoning or not turn.running):
-                reply = {"role": "assistant", "content": turn.text}
-                if turn.reasoning:
-                    reply["reasoning_content"] = turn.reasoning
+                reply = as_message(turn.text, turn.reasoning, turn.calls)
                 sent.append(reply | {"prefix": True} if turn.running else reply)
         return sent
 
@@ -167,13 +177,23 @@ def rows(conversation: Conversation) -> tuple[list[dict[str, Any]], list[int]]:
     """The chat component's messages, and for each the index of the turn that it shows."""
     shown: list[dict[str, Any]] = []
     owners: list[int] = []
+    calls: tuple[ToolCall, ...] = ()
     for index, turn in enumerate(conversation.turns):
-        parts = [_row("user", user_markdown(turn.text))] if turn.role == "user" else _reply(turn)
+        parts = _asked(turn, calls) if turn.role == "user" else _reply(turn)
+        calls = turn.calls
         shown.extend(parts)
         owners.extend([index] * len(parts))
+    if calls and not conversation.turns[-1].running:
+        shown.append(_row("assistant", _note("Write what the tool gives as your next message.")))
+        owners.append(len(conversation.turns) - 1)
     if conversation.turns and conversation.turns[-1].unfinished:
         shown[-1]["options"] = [{"value": "continue", "label": "Continue"}]
     return shown, owners
+
+
+def _asked(turn: Turn, calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
+    title = {"title": f"Result of {', '.join(call.name for call in calls)}"} if calls else None
+    return [_row("user", user_markdown(turn.text), title)]
 
 
 def _reply(turn: Turn) -> list[dict[str, Any]]:
@@ -185,9 +205,13 @@ def _reply(turn: Turn) -> list[dict[str, Any]]:
             metadata = {"title": "Thought", "status": "done"}
             if turn.thinking_s is not None:
                 metadata["duration"] = round(turn.thinking_s, 1)
+            if turn.usage is not None and getattr(turn.usage, "reasoning_tokens", 0):
+                metadata["log"] = f"{turn.usage.reasoning_tokens:,} tokens"
         parts.append(_row("assistant", model_markdown(turn.reasoning.strip()), metadata))
     if turn.text.strip():
         parts.append(_row("assistant", model_markdown(turn.text.strip())))
+    for call in turn.calls:
+        parts.append(_row("assistant", card(call), {"title": f"Calls {call.name}"}))
     if turn.state == "error":
         parts.append(_row("assistant", _error(turn.error)))
     elif turn.state == "length":

@@ -9,6 +9,7 @@ from mlx_deepseek_app.events import QUIET
 from mlx_deepseek_app.model import ModelFacts
 from mlx_deepseek_app.presets import NONE, PRESETS, preset_of
 from mlx_deepseek_app.session import Settings
+from mlx_deepseek_app.structure_panel import StructurePanel
 
 
 class SettingsPanel:
@@ -22,11 +23,12 @@ class SettingsPanel:
             self._model()
             self._system()
             self.thinking = gr.Checkbox(label="Think before answering", value=True, visible=False)
+            self.structure = StructurePanel()
             self._sampling()
         self.sampling = [self.temperature, self.top_p, self.top_k, self.max_tokens]
         self.recommended = [*self.sampling, self.seed]
-        self.knobs = [self.system, self.thinking, *self.recommended]
-        self.model_fields = [self.thinking, *self.sampling]
+        self.knobs = [self.system, self.thinking, *self.recommended, *self.structure.knobs]
+        self.model_fields = [self.thinking, self.structure.tools, *self.sampling]
 
     def _model(self) -> None:
         self.picker = gr.Dropdown(
@@ -91,6 +93,7 @@ class SettingsPanel:
         top_k: float,
         max_tokens: float,
         seed: float | None,
+        *structure: Any,
     ) -> Settings:
         """The values of `knobs` as settings."""
         return Settings(
@@ -101,6 +104,7 @@ class SettingsPanel:
             top_k=int(top_k),
             max_tokens=int(max_tokens),
             seed=None if seed is None else int(seed),
+            **self.structure.read(*structure),
         )
 
     def values(self, settings: Settings, known: ModelFacts) -> tuple:
@@ -118,6 +122,7 @@ class SettingsPanel:
             gr.Checkbox(value=settings.thinking is not False),
             *(temperature, top_p, gr.Slider(value=settings.top_k), tokens),
             gr.Number(value=settings.seed),
+            *self.structure.values(settings),
         )
 
     def recommendation(self, known: ModelFacts) -> tuple:
@@ -135,5 +140,6 @@ class SettingsPanel:
         """Updates of `model_fields` for a model that was just loaded."""
         return (
             gr.Checkbox(visible=known.can_think),
+            self.structure.offered(known),
             *self.recommendation(known)[:4],
         )

@@ -3,12 +3,14 @@
 import json
 import sqlite3
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from mlx_deepseek.completion import Usage
+from mlx_deepseek.prompts.tools import ToolCall
 from mlx_deepseek_app.database import transaction
 from mlx_deepseek_app.turns import Turn
 
-COLUMNS = "id, parent, role, text, reasoning, state, error, thinking_s, usage"
+COLUMNS = "id, parent, role, text, reasoning, state, error, thinking_s, usage, calls"
 # letters, not words: Chinese has no gaps between words
 WORDS = "CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(text, tokenize = 'trigram')"
 LETTERS = 3  # of a word that the index can find
@@ -27,8 +29,8 @@ def update(db: sqlite3.Connection, key: str, turn: Turn) -> None:
     """Write a turn as it is now."""
     _, _, _, *now = _values(turn)
     db.execute(
-        "UPDATE turns SET text = ?, reasoning = ?, state = ?, error = ?, thinking_s = ?, usage = ? "
-        "WHERE conversation = ? AND id = ?",
+        "UPDATE turns SET text = ?, reasoning = ?, state = ?, error = ?, thinking_s = ?, "
+        "usage = ?, calls = ? WHERE conversation = ? AND id = ?",
         (*now, key, turn.id),
     )
 
@@ -91,12 +93,14 @@ def like(word: str) -> str:
 
 def _values(turn: Turn) -> tuple:
     usage = json.dumps(turn.counts) if turn.counts else None
-    said = (turn.text, turn.reasoning, turn.state, turn.error, turn.thinking_s, usage)
+    calls = json.dumps([asdict(call) for call in turn.calls])
+    said = (turn.text, turn.reasoning, turn.state, turn.error, turn.thinking_s, usage, calls)
     return turn.id, turn.parent, turn.role, *said
 
 
 def _turn(row: tuple) -> Turn:
-    key, parent, role, text, reasoning, state, error, thinking_s, usage = row
+    key, parent, role, text, reasoning, state, error, thinking_s, usage, calls = row
     state = "cut" if state in ("waiting", "writing") else state
     used = Usage(**json.loads(usage)) if usage else None
-    return Turn(role, text, reasoning, state, error, thinking_s, used, key, parent)
+    called = tuple(ToolCall(**call) for call in json.loads(calls))
+    return Turn(role, text, reasoning, state, error, thinking_s, used, key, parent, called)

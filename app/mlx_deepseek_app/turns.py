@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from mlx_deepseek.completion import Usage
+from mlx_deepseek.prompts.tools import ToolCall
 
 # "cut": the app ended while the reply was written
 State = Literal["waiting", "writing", "done", "stopped", "length", "error", "cut"]
@@ -21,7 +22,8 @@ class Turn:
     """One user message or one reply; times in seconds, counts in tokens.
 
     `parent` is the id of the turn before it, "" at the beginning. Turns with the same parent are
-    versions of each other.
+    versions of each other. `calls` are what the reply asks tools for; the message after it is what
+    they gave.
     """
 
     role: Literal["user", "assistant"]
@@ -33,6 +35,7 @@ class Turn:
     usage: Any = None
     id: str = field(default_factory=new_id)
     parent: str = ""
+    calls: tuple[ToolCall, ...] = ()
 
     @property
     def running(self) -> bool:

@@ -216,7 +216,7 @@ class View:
             status.meter(conversation, known),
             source,
             picker,
-            *(self.panel.fields(known) if changed else (gr.skip(),) * 5),
+            *(self.panel.fields(known) if changed else (gr.skip(),) * len(self.panel.model_fields)),
             *(gr.Tab(visible=can) for can in (known.sees, known.sees, known.fills)),
             *(self._see(known) if changed else (gr.skip(),) * 2),
         )

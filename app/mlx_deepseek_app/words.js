@@ -9,7 +9,7 @@ window.words = (() => {
   const THEIRS = [
     "#chat .message-content", "#chat .thought-group > .content", "#chat .example-content",
     "#conversations [data-act=open]", "#conversations li input", "#model-chip b:not(.app-note)", ".card h3",
-    "#compare [data-testid=markdown]", "#pictures-text", "#documents-text", ".seen rect", ".seen text",
+    "#compare [data-testid=markdown]", "#pictures-text", "#documents-text", "#code-filled .cm-content", ".seen rect", ".seen text",
     ".file-preview .filename", "pre", "code", "script", "style",
   ].join();
   const OURS = ".app-note"; // what the app says among them, see session.py and status.py

@@ -43,6 +43,11 @@ class OutputParser:
         self._blanks = {"reasoning": "", "text": ""}  # held back: may be leading or trailing
         self._said = {"reasoning": False, "text": False}
 
+    @property
+    def reasoning(self) -> bool:
+        """Whether what comes next is reasoning, as far as one can tell."""
+        return self._state == "reasoning"
+
     def resume(self, begun: str) -> None:
         """Begin after output that was read before; only what is new comes out."""
         self.feed(begun)

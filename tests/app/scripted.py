@@ -10,6 +10,7 @@ from typing import Any
 from mlx_deepseek import reading
 from mlx_deepseek.completion import Usage
 from mlx_deepseek.errors import CheckpointError, MemoryLimitError
+from mlx_deepseek.prompts.tools import ToolCall
 from tests.reading.scripted import Scripted as PageWriter
 
 
@@ -26,7 +27,10 @@ class Chunk:
 
 @dataclass
 class ScriptedEngine:
-    """Answers the last message: "slow" never ends, "fail" fails, "say: X" says X, else an echo."""
+    """Answers the last message: "slow" never ends, "fail" fails, "say: X" says X, else an echo.
+
+    "call: X" calls the tool weather with the arguments X.
+    """
 
     name: str = "scripted"
     context_length: int = 4096
@@ -37,7 +41,9 @@ class ScriptedEngine:
     sees: bool = False
     fills: bool = False
     modes: tuple[str, ...] = ()
-    prompt_format: Any = field(default_factory=lambda: SimpleNamespace(thinking="optional"))
+    prompt_format: Any = field(
+        default_factory=lambda: SimpleNamespace(thinking="optional", supports_tools=True)
+    )
     calls: list[dict[str, Any]] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
 
@@ -55,6 +61,10 @@ class ScriptedEngine:
                     time.sleep(self.step_s)
                     made += 1
                     yield Chunk(reasoning=word, usage=self._usage(made))
+            if asked.startswith("call: "):
+                call = ToolCall("weather", asked.removeprefix("call: "))
+                yield Chunk(tool_calls=(call,), usage=self._usage(made))
+                asked = "say: "
             answer = asked.removeprefix("say: ") if asked.startswith("say: ") else f"Echo: {asked}"
             while asked.startswith("slow"):
                 time.sleep(self.step_s)
@@ -99,7 +109,7 @@ class ScriptedEngine:
         return SimpleNamespace(model=self.model)
 
     def _usage(self, made: int) -> Usage:
-        return Usage(prompt_tokens=12, completion_tokens=made, generation_tps=42.0)
+        return Usage(12, made, generation_tps=42.0, reasoning_tokens=min(made, 5))
 
 
 def load(source: str, *, progress: Any = None) -> ScriptedEngine:

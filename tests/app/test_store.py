@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlx_deepseek.prompts.tools import ToolCall
 from mlx_deepseek_app import portable, turn_table
-from mlx_deepseek_app.database import StoreError, data_folder
+from mlx_deepseek_app.database import SCHEMA, StoreError, data_folder
 from mlx_deepseek_app.session import Conversation, Settings
 from mlx_deepseek_app.store import FILE, Kept, Store
 from tests.app.scripted import Chunk
 from tests.app.test_session import answered, talks, words
+from tests.app.test_structure import called
 
 settings_values = st.builds(
     Settings,
@@ -194,6 +196,29 @@ def test_a_damaged_file_is_set_aside_and_said_so(tmp_path, damage):
     keep(store.of(""), "goes on")
     assert titles(store.of("").entries()) == ["goes on"]
     store.close()
+
+
+def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path):
+    with sqlite3.connect(tmp_path / FILE) as old:
+        old.executescript(SCHEMA)
+        old.execute("INSERT INTO conversations VALUES ('a', '', 'Old', 0, 'nano', '{}', 't', 1.0)")
+        old.execute(
+            "INSERT INTO turns (conversation, id, parent, role, text, reasoning, state, error) "
+            "VALUES ('a', 't', '', 'user', 'hello', '', 'done', '')"
+        )
+        old.execute("PRAGMA user_version = 1")
+    store = Store(tmp_path)
+    assert store.of("").open("a").conversation.turns[0].calls == ()
+    talk = called(ToolCall("weather", "{}"))
+    store.of("").save(talk, Settings(json_answer=True, schema="{}", tools="[]"), "nano")
+    store.close()
+    kept = Store(tmp_path).of("").open(talk.id)
+    assert kept.conversation.turns == talk.turns
+    assert kept.settings == Settings(json_answer=True, schema="{}", tools="[]")
+    again = portable.from_json(portable.to_json(kept))
+    assert again.conversation.turns == talk.turns
+    assert again.settings == kept.settings
+    assert "Calls `weather`" in portable.to_markdown(kept)
 
 
 def test_a_newer_format_is_left_alone_and_said_so(tmp_path):

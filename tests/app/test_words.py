@@ -15,8 +15,8 @@ SLOT = re.compile(r"\{(\w+)\}")
 HAN = re.compile(r"[\u4e00-\u9fff]")
 SAID_ALIKE = {"中文", "Top p", "Top k", "{n} tokens", "{n} of {m}"}
 PROPS = ("label", "info", "placeholder", "choices")
-# a name, HTML, a prompt that is sent as it is, what no eye sees
-NO_WORDS = re.compile(r"nano\b.*|<h1.*|[‹›]|\W*|What is 347 \+ 586\?|mlx-deepseek")
+# a name, HTML, JSON, a prompt that is sent as it is, what no eye sees
+NO_WORDS = re.compile(r"nano\b.*|<h1.*|[\[{]+\".*|[‹›]|\W*|What is 347 \+ 586\?|mlx-deepseek")
 
 
 def test_no_text_is_there_twice():
