@@ -84,7 +84,7 @@ class Replies:
             if self._open.get(owner) is not mine:
                 return
             del self._open[owner]
-            trouble = self._finish(owner, mine)
+            trouble = self._finish(owner, mine) or unseen(mine.conversation, known)
             yield self._page(mine.conversation, model.facts(self._host.engine), trouble)
         finally:
             if self._open.get(owner) is mine:
@@ -141,6 +141,12 @@ class Replies:
         self, conversation: Conversation, known: model.ModelFacts, note: str, **flags: bool
     ) -> Page:
         return Page(conversation, status.meter(conversation, known, note), **flags)
+
+
+def unseen(conversation: Conversation, known: model.ModelFacts) -> str:
+    """That a model without eyes has answered a conversation with pictures; "" if it has not."""
+    blind = conversation.pictured and not known.sees
+    return f"{known.name} sees no pictures: it was given the words alone" if blind else ""
 
 
 def turn_index(conversation: Conversation, row: int | list[int] | tuple[int, ...]) -> int:

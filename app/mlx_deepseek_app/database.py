@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlx_deepseek.errors import DeepSeekError
 
-VERSION = 2
+VERSION = 3
 BUSY_TIMEOUT_S = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA = """
@@ -40,7 +40,10 @@ CREATE TABLE turns (
 );
 """
 # what each later version adds
-ADDED = {2: "ALTER TABLE turns ADD COLUMN calls TEXT NOT NULL DEFAULT '[]'"}
+ADDED = {
+    2: "ALTER TABLE turns ADD COLUMN calls TEXT NOT NULL DEFAULT '[]'",
+    3: "ALTER TABLE turns ADD COLUMN pictures TEXT NOT NULL DEFAULT '[]'",
+}
 
 
 class StoreError(DeepSeekError):

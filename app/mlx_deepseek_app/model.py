@@ -89,7 +89,7 @@ def reply(
     begun = conversation.turns[-1]
     thinking = bool(begun.reasoning) if begun.reasoning or begun.text else settings.thinking
     return engine.stream(
-        conversation.messages(settings.system),
+        conversation.messages(settings.system, facts(engine).sees),
         max_tokens=settings.max_tokens,
         sampling=Sampling(
             temperature=settings.temperature,

@@ -1,9 +1,10 @@
 // Behaviour of the page that needs no server: theme, settings panel, keys, faithful copying.
 (() => {
   const JOINER = /\u2060/g;
-  // undoes text.py: the app's own notes, entities of punctuation, non-breaking indents, joiners
+  // undoes text.py: the app's own notes and pictures, entities of punctuation, non-breaking indents, joiners
   const decode = (text) =>
     text
+      .replace(/<img class="thumb"[^>]*>\s*/g, "")
       .replace(/<(em|span) class="app-note">(.*?)<\/\1>/gs, "$2")
       .replace(/&#(\d+);/g, (_, code) => (code === "160" ? " " : String.fromCharCode(+code)))
       .replace(JOINER, "");
@@ -46,7 +47,7 @@
   const tidy = (node) => {
     if (node.nodeType !== 1) return;
     for (const area of node.matches?.("textarea") ? [node] : node.querySelectorAll("#chat textarea")) {
-      if (area.closest("#chat") && /&#\d+;/.test(area.value)) {
+      if (area.closest("#chat") && /&#\d+;|class="thumb"/.test(area.value)) {
         area.value = decode(area.value);
         area.dispatchEvent(new Event("input", { bubbles: true }));
         area.setAttribute("aria-label", "Edit your message");
@@ -56,7 +57,7 @@
   };
   const relabel = (part) => {
     const label = part.getAttribute("aria-label");
-    if (label && /&#\d+;|\u2060|"app-note"/.test(label)) part.setAttribute("aria-label", decode(label));
+    if (label && /&#\d+;|\u2060|"app-note"|"thumb"/.test(label)) part.setAttribute("aria-label", decode(label));
   };
 
   // the chat follows by itself only when it is at its end; a new message always is

@@ -8,11 +8,13 @@ from dataclasses import asdict, fields, replace
 from typing import Any, NoReturn, get_args
 
 from mlx_deepseek.completion import Usage
+from mlx_deepseek.errors import ImageError
 from mlx_deepseek.prompts.tools import ToolCall
+from mlx_deepseek.vision.pictures import open_picture
 from mlx_deepseek_app.database import StoreError
 from mlx_deepseek_app.session import Conversation, Settings
 from mlx_deepseek_app.store import Kept, shortened
-from mlx_deepseek_app.turns import State, Turn, is_tree, new_id
+from mlx_deepseek_app.turns import Picture, State, Turn, is_tree, new_id
 
 FORMAT = "mlx-deepseek conversation"
 VERSION = 1
@@ -38,6 +40,7 @@ def to_markdown(kept: Kept) -> str:
             parts.append(f"<details><summary>Thought</summary>\n\n{thought}\n\n</details>")
         if turn.text.strip():
             parts.append(turn.text.strip())
+        parts.extend(f"*Picture: {picture.name}*" for picture in turn.pictures)
         parts.extend(f"Calls `{call.name}`: `{call.arguments}`" for call in turn.calls)
         if turn.error:
             parts.append(f"*No answer: {turn.error}*")
@@ -97,7 +100,8 @@ def _written(turn: Turn) -> dict[str, Any]:
     """A turn without what is empty."""
     said = {field.name: getattr(turn, field.name) for field in fields(Turn)}
     said["usage"] = turn.counts
-    said["calls"] = [asdict(call) for call in turn.calls] or None
+    for name, several in (("calls", turn.calls), ("pictures", turn.pictures)):
+        said[name] = [asdict(one) for one in several] or None
     return {name: value for name, value in said.items() if value not in ("", None)}
 
 
@@ -129,6 +133,9 @@ def _read(row: Any, where: str) -> Turn:
     if "calls" in row:
         calls = _field(row, "calls", list, where)
         turn = replace(turn, calls=tuple(_call(call, where) for call in calls))
+    if "pictures" in row:
+        pictures = _field(row, "pictures", list, where)
+        turn = replace(turn, pictures=tuple(_picture(picture, where) for picture in pictures))
     # nobody goes on writing it
     return replace(turn, state="cut") if turn.running else turn
 
@@ -137,6 +144,19 @@ def _call(data: Any, where: str) -> ToolCall:
     if not isinstance(data, dict):
         _wrong(where, "a tool call is no object")
     return ToolCall(*(_field(data, name, str, where) for name in ("name", "arguments")))
+
+
+def _picture(data: Any, where: str) -> Picture:
+    if not isinstance(data, dict):
+        _wrong(where, "a picture is no object")
+    picture = Picture(*(_field(data, name, str, where) for name in ("name", "url")))
+    try:
+        if picture.url.startswith("data:"):  # nothing is read from elsewhere
+            open_picture(picture.url)
+            return picture
+    except ImageError as error:
+        _wrong(where, str(error).rstrip("."))
+    _wrong(where, "a picture is no data URL")
 
 
 def _settings(data: Mapping[str, Any]) -> Settings:

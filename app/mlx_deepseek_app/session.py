@@ -10,9 +10,19 @@ from typing import Any
 
 from mlx_deepseek.completion import as_message
 from mlx_deepseek.prompts.tools import ToolCall
+from mlx_deepseek_app.attachments import thumbnail
 from mlx_deepseek_app.structure import card, results
 from mlx_deepseek_app.text import model_markdown, user_markdown
-from mlx_deepseek_app.turns import State, Turn, branch, new_id, newest_below, versions, without
+from mlx_deepseek_app.turns import (
+    Picture,
+    State,
+    Turn,
+    branch,
+    new_id,
+    newest_below,
+    versions,
+    without,
+)
 
 
 @dataclass(frozen=True)
@@ -49,9 +59,9 @@ class Conversation:
 
     # -- what the user does ------------------------------------------------------------------
 
-    def ask(self, text: str) -> "Conversation":
+    def ask(self, text: str, pictures: Iterable[Picture] = ()) -> "Conversation":
         """The user's next message and an empty reply to it."""
-        return self._settled()._asked(text, self.tip)
+        return self._settled()._asked(text, self.tip, pictures)
 
     def retry(self, index: int) -> "Conversation":
         """Answer again the user message at or before turn `index`, as another version."""
@@ -62,7 +72,8 @@ class Conversation:
         """Ask the user message at turn `index` differently, as another version of it."""
         if self.turns[index].role != "user":
             raise ValueError("only your own messages can be edited")
-        return self._settled()._asked(text, self.turns[index].parent)
+        asked = self.turns[index]
+        return self._settled()._asked(text, asked.parent, asked.pictures)
 
     def resume(self) -> "Conversation":
         """Open the last reply again, to go on where it was cut off."""
@@ -98,9 +109,9 @@ class Conversation:
             raise IndexError("there is no message to answer again")
         return self.turns[index]
 
-    def _asked(self, text: str, parent: str) -> "Conversation":
+    def _asked(self, text: str, parent: str, pictures: Iterable[Picture]) -> "Conversation":
         text = text.encode("utf-8", "replace").decode()  # half a surrogate pair cannot be kept
-        question = Turn("user", text, parent=parent)
+        question = Turn("user", text, parent=parent, pictures=tuple(pictures))
         return replace(self, nodes=(*self.nodes, question))._replied(question)
 
     def _replied(self, question: Turn) -> "Conversation":
@@ -152,8 +163,13 @@ class Conversation:
 
     # -- what the model is sent --------------------------------------------------------------
 
-    def messages(self, system: str = "") -> list[dict[str, Any]]:
-        """The conversation for the engine: without failed exchanges.
+    @property
+    def pictured(self) -> bool:
+        """Whether the branch that is shown has pictures."""
+        return any(turn.pictures for turn in self.turns)
+
+    def messages(self, system: str = "", sees: bool = False) -> list[dict[str, Any]]:
+        """The conversation for the engine: without failed exchanges, pictures if it `sees`.
 
         The open reply is there only if something of it was written before: to go on from.
         """
@@ -165,12 +181,19 @@ class Conversation:
             if turn.role == "user":
                 calls = self.turns[index - 1].calls if index else ()
                 if not (following and following.state == "error"):
-                    asked = [{"role": "user", "content": turn.text}]
+                    asked = [{"role": "user", "content": _content(turn, sees)}]
                     sent += results(calls, turn.text) if calls else asked
             elif turn.state != "error" and (turn.text or turn.reasoning or not turn.running):
                 reply = as_message(turn.text, turn.reasoning, turn.calls)
                 sent.append(reply | {"prefix": True} if turn.running else reply)
         return sent
+
+
+def _content(turn: Turn, sees: bool) -> str | list[dict[str, Any]]:
+    if not (sees and turn.pictures):
+        return turn.text
+    pictures = [{"type": "image_url", "image_url": {"url": one.url}} for one in turn.pictures]
+    return [*pictures, {"type": "text", "text": turn.text}]
 
 
 def rows(conversation: Conversation) -> tuple[list[dict[str, Any]], list[int]]:
@@ -193,7 +216,9 @@ def rows(conversation: Conversation) -> tuple[list[dict[str, Any]], list[int]]:
 
 def _asked(turn: Turn, calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
     title = {"title": f"Result of {', '.join(call.name for call in calls)}"} if calls else None
-    return [_row("user", user_markdown(turn.text), title)]
+    pictures = "".join(map(thumbnail, turn.pictures))
+    gap = "\n\n" if pictures and turn.text else ""
+    return [_row("user", pictures + gap + user_markdown(turn.text), title)]
 
 
 def _reply(turn: Turn) -> list[dict[str, Any]]:

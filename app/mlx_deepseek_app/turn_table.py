@@ -8,9 +8,9 @@ from dataclasses import asdict
 from mlx_deepseek.completion import Usage
 from mlx_deepseek.prompts.tools import ToolCall
 from mlx_deepseek_app.database import transaction
-from mlx_deepseek_app.turns import Turn
+from mlx_deepseek_app.turns import Picture, Turn
 
-COLUMNS = "id, parent, role, text, reasoning, state, error, thinking_s, usage, calls"
+COLUMNS = "id, parent, role, text, reasoning, state, error, thinking_s, usage, calls, pictures"
 # letters, not words: Chinese has no gaps between words
 WORDS = "CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(text, tokenize = 'trigram')"
 LETTERS = 3  # of a word that the index can find
@@ -30,7 +30,7 @@ def update(db: sqlite3.Connection, key: str, turn: Turn) -> None:
     _, _, _, *now = _values(turn)
     db.execute(
         "UPDATE turns SET text = ?, reasoning = ?, state = ?, error = ?, thinking_s = ?, "
-        "usage = ?, calls = ? WHERE conversation = ? AND id = ?",
+        "usage = ?, calls = ?, pictures = ? WHERE conversation = ? AND id = ?",
         (*now, key, turn.id),
     )
 
@@ -93,14 +93,17 @@ def like(word: str) -> str:
 
 def _values(turn: Turn) -> tuple:
     usage = json.dumps(turn.counts) if turn.counts else None
-    calls = json.dumps([asdict(call) for call in turn.calls])
-    said = (turn.text, turn.reasoning, turn.state, turn.error, turn.thinking_s, usage, calls)
-    return turn.id, turn.parent, turn.role, *said
+    calls, pictures = (
+        json.dumps([asdict(one) for one in several]) for several in (turn.calls, turn.pictures)
+    )
+    said = (turn.text, turn.reasoning, turn.state, turn.error, turn.thinking_s, usage)
+    return turn.id, turn.parent, turn.role, *said, calls, pictures
 
 
 def _turn(row: tuple) -> Turn:
-    key, parent, role, text, reasoning, state, error, thinking_s, usage, calls = row
+    key, parent, role, text, reasoning, state, error, thinking_s, usage, calls, pictures = row
     state = "cut" if state in ("waiting", "writing") else state
     used = Usage(**json.loads(usage)) if usage else None
     called = tuple(ToolCall(**call) for call in json.loads(calls))
-    return Turn(role, text, reasoning, state, error, thinking_s, used, key, parent, called)
+    came = tuple(Picture(**picture) for picture in json.loads(pictures))
+    return Turn(role, text, reasoning, state, error, thinking_s, used, key, parent, called, came)

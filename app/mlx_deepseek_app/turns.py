@@ -18,6 +18,14 @@ def new_id() -> str:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture that came with a message: a name and a data URL."""
+
+    name: str
+    url: str
+
+
+@dataclass(frozen=True)
 class Turn:
     """One user message or one reply; times in seconds, counts in tokens.
 
@@ -36,6 +44,7 @@ class Turn:
     id: str = field(default_factory=new_id)
     parent: str = ""
     calls: tuple[ToolCall, ...] = ()
+    pictures: tuple[Picture, ...] = ()
 
     @property
     def running(self) -> bool:

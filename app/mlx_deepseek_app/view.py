@@ -1,14 +1,16 @@
 """The page: layout and wiring. What happens is in `chat`, `session`, the tabs and `page.js`."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import gradio as gr
 
 from mlx_deepseek_app import model, sources, status
+from mlx_deepseek_app.attachments import without_thumbnails
 from mlx_deepseek_app.chat import Page, Replies, turn_index
 from mlx_deepseek_app.code_page import CodePage
 from mlx_deepseek_app.compare_page import ComparePage
+from mlx_deepseek_app.composer import Composer
 from mlx_deepseek_app.documents_page import DocumentsPage
 from mlx_deepseek_app.drawer import Drawer, owner
 from mlx_deepseek_app.events import FREE, LATEX, QUIET
@@ -21,6 +23,7 @@ from mlx_deepseek_app.pictures_page import PicturesPage
 from mlx_deepseek_app.session import Conversation, rows
 from mlx_deepseek_app.settings import SettingsPanel
 from mlx_deepseek_app.store import Store
+from mlx_deepseek_app.turns import Picture
 
 
 def build(host: Host, store: Store) -> gr.Blocks:
@@ -59,7 +62,14 @@ class View:
                 self.compare = ComparePage(host)
             with gr.Tab("Under the hood"):
                 self.hood = HoodPage(host)
-        self.able: list[Any] = [pictures, documents, code, self.pictures.task, self.documents.mode]
+        self.able: list[Any] = [
+            self.composer.attach,
+            pictures,
+            documents,
+            code,
+            self.pictures.task,
+            self.documents.mode,
+        ]
         self._wire(page)
 
     def _header(self) -> None:
@@ -87,20 +97,12 @@ class View:
             allow_tags=False,
             feedback_options=None,
         )
-        with gr.Row(elem_id="composer"):
-            self.prompt = gr.Textbox(
-                elem_id="prompt",
-                label="Message",
-                show_label=False,
-                container=False,
-                placeholder="Ask anything",
-                lines=1,
-                max_lines=8,
-                autofocus=True,
-                max_length=200_000,
-            )
-            self.send = gr.Button("Send", elem_id="send-button", variant="primary", size="sm")
-            self.halt = gr.Button("Stop", elem_id="stop-button", size="sm", visible=False)
+        self.composer = Composer()
+        self.prompt, self.send, self.halt = (
+            self.composer.prompt,
+            self.composer.send,
+            self.composer.halt,
+        )
         self.meter = gr.HTML("", elem_id="meter")
 
     # -- wiring ------------------------------------------------------------------------------
@@ -113,8 +115,8 @@ class View:
         for trigger in (self.prompt.submit, self.send.click):
             trigger(
                 self.on_send,
-                [self.prompt, self.conversation, *knobs],
-                [self.prompt, *shown],
+                [self.prompt, self.composer.attached, self.conversation, *knobs],
+                [self.prompt, *self.composer.carried, *shown],
                 **FREE,
             )
         self.chat.example_select(self.on_example, [self.conversation, *knobs], shown, **FREE)
@@ -140,14 +142,20 @@ class View:
         page.unload(self.on_close)
 
     async def on_send(
-        self, request: gr.Request, text: str, conversation: Conversation, *knobs: Any
+        self,
+        request: gr.Request,
+        text: str,
+        attached: Sequence[Picture],
+        conversation: Conversation,
+        *knobs: Any,
     ) -> AsyncIterator[tuple]:
         """Send the message box."""
-        if not text.strip():
-            yield (gr.skip(),) * 9
+        if not text.strip() and not attached:
+            yield (gr.skip(),) * 12
             return
-        async for shown in self._answer(conversation.ask(text.strip("\n")), knobs, request):
-            yield "", *shown
+        asked = conversation.ask(text.strip("\n"), attached)
+        async for shown in self._answer(asked, knobs, request):
+            yield "", *self.composer.emptied(), *shown
 
     async def on_example(
         self, request: gr.Request, picked: gr.SelectData, conversation: Conversation, *knobs: Any
@@ -169,10 +177,11 @@ class View:
     ) -> AsyncIterator[tuple]:
         """Change one of the user's messages and answer it; an emptied one changes nothing."""
         index = turn_index(conversation, event.index)
-        if not str(event.value).strip() or conversation.turns[index].role != "user":
+        text = without_thumbnails(str(event.value))
+        if not text.strip() or conversation.turns[index].role != "user":
             yield (conversation, rows(conversation)[0], *(gr.skip(),) * 6)
             return
-        edited = conversation.edit(index, str(event.value))
+        edited = conversation.edit(index, text)
         async for shown in self._answer(edited, knobs, request):
             yield shown
 
@@ -217,6 +226,7 @@ class View:
             source,
             picker,
             *(self.panel.fields(known) if changed else (gr.skip(),) * len(self.panel.model_fields)),
+            self.composer.on_model(known.sees),
             *(gr.Tab(visible=can) for can in (known.sees, known.sees, known.fills)),
             *(self._see(known) if changed else (gr.skip(),) * 2),
         )

@@ -47,10 +47,12 @@ class ScriptedEngine:
     calls: list[dict[str, Any]] = field(default_factory=list)
     closed: threading.Event = field(default_factory=threading.Event)
 
-    def stream(self, messages: list[dict[str, str]], **options: Any) -> Iterator[Chunk]:
+    def stream(self, messages: list[dict[str, Any]], **options: Any) -> Iterator[Chunk]:
         """One chunk a step; closing it sets `closed`."""
         self.calls.append({"messages": messages, **options})
-        asked = messages[-1]["content"]
+        asked: Any = messages[-1]["content"]
+        if not isinstance(asked, str):
+            asked = "".join(part.get("text", "") for part in asked)
         self.closed.clear()
         made = 0
         try:
