@@ -3,11 +3,11 @@
 import math
 from collections import deque
 
-DEEPEST = 3
+DEEPEST = 5
 # What is thought of drafts until some are seen.
 OPTIMISM = 0.8
 MEMORY = 0.95  # of older rounds, per round
-# Rounds of each depth before depths are compared, and between trials of another depth.
+# Rounds of a depth before it is compared with others, and between trials of another depth.
 CALIBRATION, TRIAL_EVERY = 2, 32
 RECENT = 8  # rounds whose times count
 
@@ -30,19 +30,29 @@ class Pace:
         """Tokens to draft in the next round."""
         if self.fixed is not None:
             return self.fixed
-        for depth in (1, 0, 2, 3):
-            if self.count[depth] < CALIBRATION:
-                return depth
-        best = max(range(DEEPEST + 1), key=self.speed)
+        if self.deepest < 0:
+            return 1 if self.count[1] < CALIBRATION else 0
+        best = self.best
+        if best == self.deepest < DEEPEST:
+            return best + 1
         if self.rounds % TRIAL_EVERY:
             return best
         upwards = self.rounds % (2 * TRIAL_EVERY) == 0
         return min(best + 1, DEEPEST) if upwards else max(best - 1, 0)
 
     @property
-    def calibrating(self) -> bool:
-        """Whether some depth has not been tried enough."""
-        return min(self.count) < CALIBRATION
+    def deepest(self) -> int:
+        """The depth up to which all have been tried enough; -1 while 0 has not been.
+
+        A deeper one is tried when this is the best so far.
+        """
+        untried = (depth for depth, count in enumerate(self.count) if count < CALIBRATION)
+        return next(untried, DEEPEST + 1) - 1
+
+    @property
+    def best(self) -> int:
+        """Of those tried, the depth that writes fastest; 1 as long as none is."""
+        return max(range(self.deepest + 1), key=self.speed, default=1)
 
     def note(self, depth: int, accepted: int, seconds: float) -> None:
         """Take account of a round: `depth` drafts, of which the first `accepted` were right."""

@@ -143,7 +143,7 @@ class MTPDrafter:
         The MTP layer follows at the end. Returns the state that led to the last one, and that one.
         """
         began = time.perf_counter()
-        count = min(left, TRIAL_TOKENS if self.pace.calibrating else PAUSE_TOKENS)
+        count = min(left, PAUSE_TOKENS if self.pace.best == 0 else TRIAL_TOKENS)
         states, following = [hidden], [mx.array(list(new))]
         ahead: list[mx.array] = []  # computed, not yet shown
         for _ in range(count):

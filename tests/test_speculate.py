@@ -12,7 +12,7 @@ from mlx_deepseek.cache import KeptCache
 from mlx_deepseek.errors import ConfigError
 from mlx_deepseek.generate import Request, tokens
 from mlx_deepseek.nano.tasks import FAMILIES, evaluation_problems
-from mlx_deepseek.pace import Pace
+from mlx_deepseek.pace import DEEPEST, Pace
 from mlx_deepseek.speculate import ModelDrafter, MTPDrafter
 from mlx_deepseek_convert import weights
 
@@ -55,7 +55,7 @@ class Scripted(Pace):
         return self.depths[self.rounds % len(self.depths)]
 
 
-@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("depth", [1, 3, 5])
 @pytest.mark.parametrize("sampling", [GREEDY, WILD, FORGETFUL])
 def test_nano_writes_what_it_writes_without_drafts(engine, depth, sampling):
     drafter = MTPDrafter(engine.model, depth)
@@ -166,15 +166,24 @@ def test_a_draft_model_of_another_vocabulary_is_refused(goldens_root):
 
 def test_pace_takes_what_pays():
     pace = Pace()
-    cost = {0: 1.0, 1: 1.1, 2: 1.2, 3: 1.3}
     for _ in range(200):
         depth = pace.depth()
-        pace.note(depth, depth, cost[depth])
-    assert pace.speed(3) == max(pace.speed(depth) for depth in range(4))
-    for _ in range(200):  # from now on every draft is wrong
+        pace.note(depth, depth, 1.0 + 0.1 * depth)
+    assert pace.best == DEEPEST
+    for _ in range(400):  # from now on every draft is wrong
         depth = pace.depth()
-        pace.note(depth, 0, cost[depth])
-    assert pace.speed(0) == max(pace.speed(depth) for depth in range(4))
+        pace.note(depth, 0, 1.0 + 0.1 * depth)
+    assert pace.best == 0
+
+
+def test_pace_goes_no_deeper_than_pays():
+    pace, tried = Pace(), set()
+    for _ in range(200):
+        depth = pace.depth()
+        tried.add(depth)
+        pace.note(depth, min(depth, 1), 1.0 + 0.1 * depth)  # every second draft is wrong
+    assert pace.best == 1
+    assert max(tried) <= 3
 
 
 def test_pace_switches_off_where_rounds_are_slow():
@@ -182,4 +191,4 @@ def test_pace_switches_off_where_rounds_are_slow():
     for _ in range(100):
         depth = pace.depth()
         pace.note(depth, depth, 1.0 + 2.0 * depth)
-    assert pace.speed(0) == max(pace.speed(depth) for depth in range(4))
+    assert pace.best == 0

@@ -18,6 +18,7 @@ def register(subparsers: Any) -> None:
     train.add_argument("--tokens", type=int, default=4096, help="tokens per step (4096)")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--resume", action="store_true", help="go on with the run in FOLDER")
+    train.add_argument("--mtp-of", metavar="MODEL", help="train only the MTP layer of a nano")
     train.set_defaults(func=run_train)
     measure = actions.add_parser("eval", help="accuracy per task family on held-out problems")
     measure.add_argument("model", nargs="?", default="nano", metavar="MODEL")
@@ -30,10 +31,16 @@ def register(subparsers: Any) -> None:
 
 def run_train(args: argparse.Namespace) -> int:
     """Train, and leave the checkpoint in FOLDER/checkpoint."""
+    from mlx_deepseek.nano.saving import named
     from mlx_deepseek.nano.train import Plan, new_trainer
 
     plan = Plan(minutes=args.minutes, steps=args.steps, tokens=args.tokens, seed=args.seed)
-    trainer = new_trainer(args.out, plan, resume=args.resume)
+    finished = None
+    if args.mtp_of:
+        from mlx_deepseek.engine import load
+
+        finished = named(load(args.mtp_of, dtype="float32").model.parameters())
+    trainer = new_trainer(args.out, plan, resume=args.resume, finished=finished)
     trainer.run(args.out, lambda line: _write(line, sys.stderr))
     _write(f"Trained nano is in {args.out / 'checkpoint'}.")
     return 0
@@ -68,8 +75,9 @@ def run_eval(args: argparse.Namespace) -> int:
     _write(f"{'all':15} {right:4} / {asked:<4} {right / asked:7.1%}")
     loads = ", ".join(f"{value:.2f}" for value in use.max_over_mean)
     _write(f"expert load, busiest / mean, per MoE layer: {loads}")
-    if use.mtp_acceptance is not None:
-        _write(f"MTP layer's first choice is the model's own: {use.mtp_acceptance:.1%}")
+    if use.mtp_acceptance:
+        shares = ", ".join(f"{share:.1%}" for share in use.mtp_acceptance)
+        _write(f"drafts that are right, the first in a row, the second, ...: {shares}")
     return 0
 
 

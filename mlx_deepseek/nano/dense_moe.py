@@ -10,7 +10,7 @@ import mlx.nn as nn
 
 from mlx_deepseek.config import Json, read_decoder
 from mlx_deepseek.layers.latents import AnyRows
-from mlx_deepseek.layers.masks import Mask
+from mlx_deepseek.layers.masks import Mask, visible
 from mlx_deepseek.layers.mla import SplitLatentAttention
 from mlx_deepseek.layers.mlp import MLP
 from mlx_deepseek.layers.moe import MoE
@@ -66,20 +66,20 @@ class FastMLP(nn.Module):
 
 
 class FastAttention(SplitLatentAttention):
-    """MLA with softmax from fast_math, for whole sequences; any other call goes the usual way."""
+    """MLA with softmax from fast_math."""
 
     def expanded(self, q_nope, q_rope, rows: AnyRows, mask: Mask) -> mx.array:
         """Attention over per-head keys and values rebuilt from rows; [B, H, L, V]."""
-        if not isinstance(mask, str):
-            return super().expanded(q_nope, q_rope, rows, mask)
         latent, key = mx.split(rows.dense(q_nope.dtype), [self.config.kv_rank], axis=-1)
         k_nope, values = self.expand(latent, slice(0, self.config.heads))
         key = mx.broadcast_to(key, (*k_nope.shape[:-1], key.shape[-1]))
         q = mx.concatenate([q_nope, q_rope], axis=-1) * self.scale
         scores = q @ mx.concatenate([k_nope, key], axis=-1).swapaxes(-1, -2)
-        length = scores.shape[-1]
-        future = mx.where(mx.tri(length, dtype=mx.bool_), 0.0, -1e9)
-        return softmax(scores + future) @ values
+        new, length = scores.shape[-2:]
+        shown = visible(mask, slice(0, new), slice(0, length), new, length)
+        if shown is not None:
+            scores = scores + mx.where(shown, 0.0, -1e9)
+        return softmax(scores) @ values
 
 
 def build_for_training(config: Json) -> tuple[CausalLM, list[DenseMoE]]:

@@ -10,6 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from mlx_deepseek.layers.moe import MoE
+from mlx_deepseek.nano.objective import draft_logits
 from mlx_deepseek.nano.problem import Problem, plain
 from mlx_deepseek.nano.tasks import FAMILIES, asked, evaluation_problems, reply
 from mlx_deepseek.nano.tokenizer import BOS, EOS
@@ -17,6 +18,7 @@ from mlx_deepseek.nano.tokenizer import BOS, EOS
 EOS_ID = 1
 MAX_REPLY_TOKENS = 112
 BATCH = 256
+DRAFTS = 3  # in a row
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,12 @@ class Score:
 class Use:
     """Load of the busiest expert over the mean, per MoE layer, and how often MTP guesses right.
 
-    `mtp_acceptance` is the part of reply tokens at which the MTP layer's first choice is the
-    model's own; None without an MTP layer.
+    `mtp_acceptance` is, for the first draft, the second and so on, the part of reply tokens at
+    which it is the model's own first choice; empty without an MTP layer.
     """
 
     max_over_mean: list[float]
-    mtp_acceptance: float | None
+    mtp_acceptance: list[float]
 
 
 def evaluate(
@@ -111,21 +113,25 @@ def measure_use(model: Any, coder: Coder, count: int = 40) -> Use:
             head, tail = _conversation(coder, problem)
             rows.append(head + tail)
             starts.append(len(head))
-    agreed, total = mx.array(0), mx.array(0)
+    agreed, total = mx.zeros(DRAFTS), mx.zeros(DRAFTS)
     with counted(model) as counters:
         for group in by_length(rows):
             ids = mx.array([rows[i] for i in group])
-            logits = model(ids)
-            mx.eval(logits, [counter.load for counter in counters])
-            if "mtp" in model:
-                ahead = mx.argmax(model.mtp_logits(ids), axis=-1)[:, :-1]  # row i: token i + 2
-                own = mx.argmax(logits, axis=-1)[:, 1:-1]
-                first = mx.array([starts[i] for i in group])[:, None]
-                replies = mx.arange(2, ids.shape[1]) >= first
-                agreed += ((ahead == own) & replies).sum()
-                total += replies.sum()
+            hidden = model.hidden(ids)
+            own = mx.argmax(model.head(hidden), axis=-1)
+            mx.eval(own, [counter.load for counter in counters])
+            if "mtp" not in model:
+                continue
+            drafted = draft_logits(model, hidden[:, :-2], ids[:, 1:-1], DRAFTS)
+            first = mx.array([starts[i] for i in group])[:, None]
+            for i, logits in enumerate(drafted):
+                replies = mx.arange(i + 2, ids.shape[1]) >= first
+                right = mx.argmax(logits, axis=-1) == own[:, i + 1 : -1]
+                agreed[i] += (right & replies).sum()
+                total[i] += replies.sum()
     busiest = [float(counter.load.max() / counter.load.mean()) for counter in counters]
-    return Use(busiest, float(agreed / total) if "mtp" in model else None)
+    acceptance: Any = (agreed / total).tolist() if "mtp" in model else []
+    return Use(busiest, acceptance)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
-"""nano's training loss: next token, plus the MTP layer's token after next (2412.19437 §2.2)."""
+"""nano's training loss: next token, plus the MTP layer's tokens after it (2412.19437 §2.2)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import mlx.core as mx
@@ -10,7 +11,10 @@ from mlx_deepseek.nano.fast_math import cross_entropy
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one batch shows: losses per token, and replies that were right token by token [B]."""
+    """What one batch shows: losses per token, and replies that were right token by token [B].
+
+    `mtp_loss` is the mean of all depths', `mtp_accuracy` [depth] of each after right ones.
+    """
 
     loss: mx.array
     mtp_loss: mx.array
@@ -18,8 +22,10 @@ class Outcome:
     mtp_accuracy: mx.array
 
 
-def measure(model: CausalLM, ids: mx.array, prompt: mx.array, total: mx.array) -> Outcome:
-    """Teacher-forced losses on the replies of ids [B, L].
+def measure(
+    model: CausalLM, ids: mx.array, prompt: mx.array, total: mx.array, depth: int = 1
+) -> Outcome:
+    """Teacher-forced losses on the replies of ids [B, L], with `depth` tokens drafted everywhere.
 
     `prompt` and `total` [B] are the lengths of each row's prompt and of the row without padding. A
     row is right when the most likely token is the true one everywhere: greedy decoding would have
@@ -29,19 +35,61 @@ def measure(model: CausalLM, ids: mx.array, prompt: mx.array, total: mx.array) -
     place = mx.arange(1, ids.shape[1])
     replies = (place >= prompt[:, None]) & (place < total[:, None])  # [B, L - 1]
     loss, hits = _score(model.head(hidden[:, :-1]), ids[:, 1:], replies)
-    ahead = mtp_head(model, hidden[:, :-2], ids[:, 1:-1])
-    mtp_loss, mtp_hits = _score(ahead, ids[:, 2:], replies[:, 1:])
     right = (hits | ~replies).all(axis=-1)
-    mtp_accuracy = (mtp_hits & replies[:, 1:]).sum() / replies[:, 1:].sum()
-    return Outcome(loss, mtp_loss, right, mtp_accuracy)
+    losses, accuracies = [], []
+    drafted = draft_logits(model, hidden[:, :-2], ids[:, 1:-1], depth)
+    for i, logits in enumerate(drafted, 1):
+        counted = replies[:, i:]
+        mtp_loss, mtp_hits = _score(logits, ids[:, i + 1 :], counted)
+        losses.append(mtp_loss)
+        accuracies.append((mtp_hits & counted).sum() / counted.sum())
+    return Outcome(loss, sum(losses, mx.zeros(())) / depth, right, mx.stack(accuracies))
 
 
-def mtp_head(model: CausalLM, hidden: mx.array, next_ids: mx.array) -> mx.array:
-    """MTP logits [B, L, vocab] with the main embedding and head in the place of its copies."""
-    layer = model.mtp[0]
-    embedded = layer.enorm(model.model.embed_tokens(next_ids))
-    joined = mx.concatenate([embedded, layer.hnorm(hidden)], axis=-1)
-    return model.head(layer.shared_head.norm(layer(layer.eh_proj(joined), "causal")))
+def draft_logits(
+    model: CausalLM, hidden: mx.array, next_ids: mx.array, depth: int
+) -> list[mx.array]:
+    """Logits of a first, second, ... draft from every place of hidden [B, L, D] at once.
+
+    Those of depth d are [B, L - d + 1, vocab]: of places d - 1 and on, as a drafter computes them
+    that starts d - 1 places before and reads its own states. `next_ids` [B, L] are the tokens that
+    follow. The main embedding and head take the place of the layer's copies.
+    """
+    layer, length = model.mtp[0], hidden.shape[1]
+    logits, rows = [], []
+    for number in range(1, depth + 1):
+        embedded = layer.enorm(model.model.embed_tokens(next_ids[:, number - 1 :]))
+        joined = mx.concatenate([embedded, layer.hnorm(hidden)], axis=-1)
+        cache = DraftRows(number - 1, rows)
+        state = layer(layer.eh_proj(joined), chain_mask(length, number), cache)
+        logits.append(model.head(layer.shared_head.norm(state)))
+        rows, hidden = cache.rows, state[:, :-1]
+    return logits
+
+
+class DraftRows:
+    """Latent rows of one depth behind those of the depths before, as a cache with gradients."""
+
+    def __init__(self, offset: int, rows: Sequence[mx.array]):
+        self.offset = offset  # place of the first row of this depth
+        self.rows = list(rows)
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[mx.array, mx.array]:
+        """Append rows [B, 1, L, R + P]; all so far, and `values`, which are of width 0."""
+        self.rows.append(keys)
+        return mx.concatenate(self.rows, axis=2), values
+
+
+def chain_mask(length: int, depth: int) -> mx.array:
+    """What drafts of one depth see of the rows of all depths so far, [1, 1, L - depth + 1, S].
+
+    The draft at place p started at p - depth + 1: it sees the first depth up to there, and of each
+    later depth the one row that this start led to.
+    """
+    start = mx.arange(length - depth + 1)[:, None]
+    seen = [mx.arange(length) <= start]
+    seen += [mx.arange(later, length) == start + later for later in range(1, depth)]
+    return mx.concatenate(seen, axis=1)[None, None]
 
 
 def balance(bias: mx.array, load: mx.array, step: float | mx.array) -> mx.array:

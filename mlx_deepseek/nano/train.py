@@ -1,6 +1,5 @@
 """Trains nano: Muon and AdamW in float32, balanced experts, a schedule that ends on time."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,16 +11,17 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
-from mlx.utils import tree_flatten, tree_map_with_path, tree_unflatten
+from mlx.utils import tree_map_with_path
 from tokenizers import Tokenizer
 
-from mlx_deepseek.errors import CheckpointError
+from mlx_deepseek.nano import saving
 from mlx_deepseek.nano.card import model_card
 from mlx_deepseek.nano.data import Batch, batches
 from mlx_deepseek.nano.dense_moe import DenseMoE, build_for_training
 from mlx_deepseek.nano.export import export
 from mlx_deepseek.nano.muon import Muon
 from mlx_deepseek.nano.objective import balance, measure
+from mlx_deepseek.nano.saving import named
 from mlx_deepseek.nano.shape import nano_config
 from mlx_deepseek.nano.tasks import EMPHASIS, FAMILIES
 from mlx_deepseek.nano.tokenizer import train_tokenizer
@@ -44,6 +44,7 @@ class Plan:
     warmup_steps: int = 50
     weight_decay: float = 0.02
     mtp_weight: float = 0.3
+    drafts: int = 3  # tokens that the MTP layer learns to draft in a row
     balance_step: float = 2e-3
     save_every_s: float = 180.0
     report_every: int = 25
@@ -53,13 +54,25 @@ class Plan:
 class Trainer:
     """A model in training, with its optimizer, its progress, and what each family still needs."""
 
-    def __init__(self, config: Mapping[str, Any], tokenizer: Tokenizer, plan: Plan):
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        tokenizer: Tokenizer,
+        plan: Plan,
+        finished: Mapping[str, mx.array] | None = None,
+    ):
+        """With the `finished` parameters of a model, only its MTP layer is trained."""
         mx.random.seed(plan.seed)
         self.plan = plan
         self.config = config
         self.tokenizer = tokenizer
         self.model, self.moes = build_for_training(config)
         initialise(self.model, config["initializer_range"])
+        if finished is not None:
+            self.model.load_weights(list(finished.items()))
+            self.model.freeze()
+            self.model.mtp[0].unfreeze()
+            self.moes = self.moes[-1:]
         freeze_untrained(self.model, self.moes)
         self.optimizer = optim.MultiOptimizer(
             [
@@ -102,12 +115,8 @@ class Trainer:
         self.step += 1
         self.elapsed_s += time.perf_counter() - started
         busiest = max((load.max() / load.mean()).item() for load in loads)
-        return {
-            "loss": loss.item(),
-            "mtp_loss": mtp_loss.item(),
-            "mtp_accuracy": mtp_accuracy.item(),
-            "load": busiest,
-        }
+        drafts = {f"draft {i}": value for i, value in enumerate(mtp_accuracy.tolist(), 1)}
+        return {"loss": loss.item(), "mtp_loss": mtp_loss.item(), **drafts, "load": busiest}
 
     def run(self, folder: Path, report: Report) -> None:
         """Train until the plan is fulfilled, saving to `folder` now and then and at the end."""
@@ -140,23 +149,12 @@ class Trainer:
 
     def save(self, folder: Path) -> None:
         """Write what `resume` needs."""
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {f"model.{k}": v for k, v in named(self.model.parameters()).items()}
-        state |= {f"optimizer.{k}": v for k, v in named(self.optimizer.state).items()}
-        mx.save_safetensors(str(folder / "training.part.safetensors"), state)
-        (folder / "training.part.safetensors").replace(folder / "training.safetensors")
         progress = {"step": self.step, "elapsed_s": self.elapsed_s, "accuracy": self.accuracy}
-        (folder / "training.json").write_text(json.dumps(progress, indent=2) + "\n")
+        saving.save(folder, self.model, self.optimizer, progress)
 
     def resume(self, folder: Path) -> None:
         """Go on from what `save` wrote."""
-        state: Any = mx.load(str(folder / "training.safetensors"))
-        self.model.load_weights(
-            [(k.removeprefix("model."), v) for k, v in state.items() if k.startswith("model.")]
-        )
-        kept = [(k[10:], v) for k, v in state.items() if k.startswith("optimizer.")]
-        self.optimizer.state = tree_unflatten(kept)
-        progress = json.loads((folder / "training.json").read_text())
+        progress = saving.resume(folder, self.model, self.optimizer)
         self.step, self.elapsed_s = progress["step"], progress["elapsed_s"]
         self.accuracy.update(progress["accuracy"])
         self._compiled = self._compile()
@@ -174,7 +172,7 @@ class Trainer:
         state = [self.model.state, self.optimizer.state]
 
         def losses(ids, prompt, total):
-            o = measure(self.model, ids, prompt, total)
+            o = measure(self.model, ids, prompt, total, self.plan.drafts)
             loss = o.loss + self.plan.mtp_weight * o.mtp_loss
             return (
                 loss,
@@ -197,27 +195,26 @@ class Trainer:
         return step
 
 
-def new_trainer(folder: Path, plan: Plan, *, resume: bool = False) -> Trainer:
+def new_trainer(
+    folder: Path,
+    plan: Plan,
+    *,
+    resume: bool = False,
+    finished: Mapping[str, mx.array] | None = None,
+) -> Trainer:
     """A trainer of the shipped shape, at its start or where the run in `folder` was saved.
+
+    Of the model with `finished` parameters it trains the MTP layer alone.
 
     Raises:
         CheckpointError: there is nothing to resume.
     """
-    saved = folder / "training.safetensors"
-    if resume and not saved.exists():
-        raise CheckpointError(
-            f"{folder} holds no training run to resume: {saved.name} is missing. "
-            "Start one without --resume."
-        )
-    trainer = Trainer(nano_config(), train_tokenizer(), plan)
+    if resume:
+        saving.require(folder)
+    trainer = Trainer(nano_config(), train_tokenizer(), plan, finished)
     if resume:
         trainer.resume(folder)
     return trainer
-
-
-def named(tree: Any) -> dict[str, mx.array]:
-    """The arrays of a tree by their dotted names."""
-    return dict(tree_flatten(tree))  # type: ignore[arg-type]
 
 
 def is_for_muon(path: str, parameter: mx.array) -> bool:

@@ -1,6 +1,5 @@
 """Trains nano-ocr: Muon and AdamW in float32, from short clean words to noisy pages."""
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,11 +11,12 @@ import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 import numpy as np
-from mlx.utils import tree_unflatten
 
+from mlx_deepseek.nano import saving
 from mlx_deepseek.nano.fast_math import cross_entropy
 from mlx_deepseek.nano.muon import Muon
-from mlx_deepseek.nano.train import initialise, named
+from mlx_deepseek.nano.saving import named
+from mlx_deepseek.nano.train import initialise
 from mlx_deepseek.nano_ocr.data import PAD_ID, Batch, Drawing
 from mlx_deepseek.nano_ocr.fast import build_for_training
 from mlx_deepseek.nano_ocr.pictures import KINDS
@@ -177,24 +177,12 @@ class Trainer:
 
     def save(self, folder: Path) -> None:
         """Write what `resume` needs."""
-        folder.mkdir(parents=True, exist_ok=True)
-        state = {f"model.{k}": v for k, v in named(self.model.parameters()).items()}
-        state |= {f"optimizer.{k}": v for k, v in named(self.optimizer.state).items()}
-        mx.save_safetensors(str(folder / "training.part.safetensors"), state)
-        (folder / "training.part.safetensors").replace(folder / "training.safetensors")
         progress = {"step": self.step, "elapsed_s": self.elapsed_s, "right": self.right}
-        progress["hard"] = self.hard
-        (folder / "training.json").write_text(json.dumps(progress, indent=2) + "\n")
+        saving.save(folder, self.model, self.optimizer, {**progress, "hard": self.hard})
 
     def resume(self, folder: Path) -> None:
         """Go on from what `save` wrote."""
-        state: Any = mx.load(str(folder / "training.safetensors"))
-        self.model.load_weights(
-            [(k.removeprefix("model."), v) for k, v in state.items() if k.startswith("model.")]
-        )
-        kept = [(k[10:], v) for k, v in state.items() if k.startswith("optimizer.")]
-        self.optimizer.state = tree_unflatten(kept)
-        progress = json.loads((folder / "training.json").read_text())
+        progress = saving.resume(folder, self.model, self.optimizer)
         self.step, self.elapsed_s = progress["step"], progress["elapsed_s"]
         self.right.update(progress["right"])
         self.hard = progress["hard"]
@@ -276,7 +264,13 @@ def is_for_muon(path: str, parameter: mx.array) -> bool:
 
 
 def new_trainer(plan: Plan, folder: Path, *, resume: bool) -> Trainer:
-    """A trainer at its start, or where the run in `folder` was saved."""
+    """A trainer at its start, or where the run in `folder` was saved.
+
+    Raises:
+        CheckpointError: there is nothing to resume.
+    """
+    if resume:
+        saving.require(folder)
     trainer = Trainer(plan)
     if resume:
         trainer.resume(folder)

@@ -2,10 +2,11 @@
 
     python tests/bench/mtp.py [--count 14] [--temperature 0]
 
-Every held-out problem is answered without drafts and with 1 and 2 at a time, and with as many as
-pay, in turn in one process. Says whether all texts are the same, and what rejection sampling would
-accept at most: the mean overlap of the two distributions, sum over tokens of min(p, q). Then what a
-pass of the model takes over one and two tokens, and a draft; and what that makes possible at best.
+Every held-out problem is answered without drafts and with 1, 3 and 5 at a time, and with as many
+as pay, in turn in one process. Says whether all texts are the same, and what rejection sampling
+would accept at most: the mean overlap of the two distributions, sum over tokens of min(p, q). Then
+what a pass of the model takes over one and two tokens, and a draft; and what that makes possible
+at best.
 """
 
 import argparse
@@ -48,7 +49,7 @@ def overlap(engine: ds.Engine, ids: list[int], written: list[int], temperature: 
 def run(engine: ds.Engine, count: int, temperature: float) -> None:
     """Measure and print."""
     model: Any = engine.model
-    kinds = {"plain": None, "1": MTPDrafter(model, 1), "2": MTPDrafter(model, 2)}
+    kinds = {"plain": None, **{str(depth): MTPDrafter(model, depth) for depth in (1, 3, 5)}}
     kinds["as pays"] = MTPDrafter(model)
     totals = {name: [0, 0.0, 0, 0, 0] for name in kinds}
     shared: list[float] = []

@@ -15,7 +15,7 @@ from mlx_deepseek.nano import checkpoint_path, fast_math
 from mlx_deepseek.nano.data import PAD_ID, batches
 from mlx_deepseek.nano.dense_moe import build_for_training
 from mlx_deepseek.nano.muon import orthogonal
-from mlx_deepseek.nano.objective import balance, mtp_head
+from mlx_deepseek.nano.objective import balance, draft_logits
 from mlx_deepseek.nano.problem import held_out
 from mlx_deepseek.nano.shape import nano_config
 from mlx_deepseek.nano.tasks import FAMILIES
@@ -55,8 +55,35 @@ def test_the_whole_model_and_its_mtp_layer_equal_the_normal_ones(pair):
     assert close(trained(ids), normal(ids)) < 1e-4
     normal.mtp[0].embed_tokens.weight = normal.model.embed_tokens.weight
     normal.mtp[0].shared_head.head.weight = normal.lm_head.weight
-    ahead = mtp_head(trained, trained.hidden(ids)[:, :-1], ids[:, 1:])
+    (ahead,) = draft_logits(trained, trained.hidden(ids)[:, :-1], ids[:, 1:], 1)
     assert close(ahead, normal.mtp_logits(ids)) < 1e-4
+
+
+@pytest.mark.parametrize("start", [0, 7, 28])
+def test_drafts_of_all_places_are_what_a_drafter_computes_from_each(pair, start):
+    trained, normal, _ = pair
+    ids = mx.random.randint(3, 640, (2, 33))
+    layer, hidden = normal.mtp[0], normal.hidden(ids)
+    layer.embed_tokens.weight = normal.model.embed_tokens.weight
+    layer.shared_head.head.weight = normal.lm_head.weight
+    drafted = draft_logits(trained, trained.hidden(ids)[:, :-1], ids[:, 1:], 3)
+    cache = layer.make_cache()
+    seen = slice(0, start + 1)
+    state = layer.predict(hidden[:, seen], ids[:, 1:][:, seen], "causal", cache)[:, -1:]
+    assert close(drafted[0][:, start], layer.shared_head(state)[:, 0]) < 1e-4
+    for number in (1, 2):
+        state = layer.predict(state, ids[:, start + number + 1 :][:, :1], None, cache)
+        assert close(drafted[number][:, start], layer.shared_head(state)[:, 0]) < 1e-4
+
+
+def test_only_the_mtp_layer_of_a_finished_model_changes(pair):
+    finished = dict(tree_flatten(pair[1].parameters()))
+    trainer = Trainer(SMALL, TOKENIZER, Plan(tokens=256, steps=2), finished)
+    trainer.update(next(batches(TOKENIZER, trainer.weights, 256, 0)))
+    after = dict(tree_flatten(trainer.model.parameters()))
+    changed = {name for name, value in finished.items() if not mx.array_equal(value, after[name])}
+    assert "mtp.0.eh_proj.weight" in changed
+    assert all(name.startswith("mtp.0.") for name in changed)
 
 
 def test_loads_count_every_choice(pair):

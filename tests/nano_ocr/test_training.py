@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlx_deepseek import load, models
-from mlx_deepseek.nano.train import named
+from mlx_deepseek.nano.saving import named
 from mlx_deepseek.nano_ocr.card import model_card
 from mlx_deepseek.nano_ocr.data import draw
 from mlx_deepseek.nano_ocr.export import export
