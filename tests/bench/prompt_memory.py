@@ -25,7 +25,7 @@ COMMON = {
     "hidden_size": 512,
     "intermediate_size": 1024,
     "moe_intermediate_size": 128,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 2,
     "num_attention_heads": 8,
     "num_key_value_heads": 8,
     "n_routed_experts": 16,
