@@ -35,7 +35,7 @@ def _colours() -> dict[str, str]:
     return {
         "background_fill_primary_dark": "*neutral_900",
         "background_fill_secondary_dark": "#111113",
-        "body_text_color_subdued": "*neutral_500",  # the default is too pale to read
+        "body_text_color_subdued": "#62626b",  # 4.5 to 1 on washes, too
         "body_text_color_subdued_dark": "*neutral_400",
         "border_color_primary_dark": "#323236",
         "color_accent": "*primary_600",
@@ -82,7 +82,7 @@ def _fields() -> dict[str, str]:
         "input_placeholder_color_dark": "*body_text_color_subdued",
         "input_radius": "8px",
         "checkbox_background_color_selected_dark": "*primary_600",
-        "checkbox_border_color": "*neutral_400",
+        "checkbox_border_color": "*neutral_500",
         "checkbox_border_color_dark": "*neutral_500",
         "checkbox_border_color_selected_dark": "*primary_600",
         "checkbox_label_background_fill": "transparent",
