@@ -15,7 +15,7 @@ from mlx_deepseek_app.host import Host
 REFRESH_S = 0.2
 EXAMPLE = "What is 347 + 586?"
 DRAFTED_TOKENS = 48
-GAP, LEFT, TOP = 2, 60, 22  # of the heat map, in units of its picture
+CELL, GAP, LEFT, TOP = 14, 2, 70, 22  # of the heat map, in units of its picture
 
 
 class HoodPage:
@@ -107,19 +107,18 @@ def routing_html(routing: Routing) -> str:
     if not routing.layers:
         return section("Experts", "<p>This model is dense: every token uses all of it.</p>")
     layers, experts = routing.counts.shape
-    cell = min(max(14, 320 // experts), 26)
-    width, height = LEFT + experts * (cell + GAP), TOP + layers * (cell + GAP)
+    width, height = LEFT + experts * (CELL + GAP), TOP + layers * (CELL + GAP)
     most = max(int(routing.counts.max()), 1)
     cells = "".join(
-        f'<rect x="{LEFT + e * (cell + GAP)}" y="{TOP + m * (cell + GAP)}" width="{cell}" '
-        f'height="{cell}" rx="2" fill-opacity="{0.06 + 0.94 * count / most:.2f}">'
+        f'<rect x="{LEFT + e * (CELL + GAP)}" y="{TOP + m * (CELL + GAP)}" width="{CELL}" '
+        f'height="{CELL}" rx="2" fill-opacity="{0.06 + 0.94 * count / most:.2f}">'
         f"<title>layer {routing.layers[m]}, expert {e}: {count} of {routing.tokens} tokens</title>"
         "</rect>"
         for m, row in enumerate(routing.counts)
         for e, count in enumerate(map(int, row))
     )
     names = "".join(
-        f'<text x="{LEFT - 8}" y="{TOP + m * (cell + GAP) + cell / 2 + 4:g}" text-anchor="end">'
+        f'<text x="{LEFT - 8}" y="{TOP + m * (CELL + GAP) + CELL - 3}" text-anchor="end">'
         f"layer {layer}</text>"
         for m, layer in enumerate(routing.layers)
     )

@@ -11,10 +11,11 @@ GIB = 2**30
 PRIVATE = "Runs on this machine; nothing you write leaves it."
 # page.js takes the link to the page of models
 WELCOMES = {
-    "nano": "A tiny DeepSeek-V3 that comes with this app. It does sums, sorting, counting and dates, "
-    "and shows how it thinks; it knows nothing else.\n\n[Get a model for conversation](#models)",
-    "nano-ocr": "A tiny DeepSeek-OCR that comes with this app. It reads a few printed words: give it "
-    "a picture under Pictures.\n\n[Get a model for documents](#models)",
+    "nano": "A tiny DeepSeek-V3 that comes with this app. It does sums, sorting, counting and "
+    "dates, and shows how it thinks; it knows nothing else."
+    "\n\n[Get a model for conversation](#models)",
+    "nano-ocr": "A tiny DeepSeek-OCR that comes with this app. It reads a few printed words: "
+    "give it a picture under Pictures.\n\n[Get a model for documents](#models)",
 }
 STAGES = {"download": "Downloading", "convert": "Converting", "load": "Reading the weights"}
 
