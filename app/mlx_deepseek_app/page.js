@@ -54,6 +54,8 @@
       }
     }
     for (const part of node.querySelectorAll("#chat [aria-label]")) relabel(part);
+    // an arrow in a button that does the same: one stop for the keyboard, one name
+    for (const arrow of node.querySelectorAll("#chat .arrow button")) Object.assign(arrow, { tabIndex: -1, ariaHidden: "true" });
   };
   const relabel = (part) => {
     const label = part.getAttribute("aria-label");
@@ -80,7 +82,16 @@
     setTimeout(() => $("#models-go").click(), 50);
   };
 
+  // a tab that does not fit is in the menu of tabs; its words there are the page's own
+  const toModels = () => {
+    const tabs = [...document.querySelectorAll("#tabs [role=tab], #tabs .overflow-dropdown button")];
+    tabs.find((tab) => tab.textContent.trim() === words.of("Models"))?.click();
+  };
   document.addEventListener("click", (event) => {
+    if (event.target.closest?.("a[href='#models']")) {
+      event.preventDefault();
+      toModels();
+    }
     const button = event.target.closest?.("button");
     if (!button) return;
     if (button.closest("#models") && button.dataset.act) act(button);
@@ -106,6 +117,9 @@
     }
   });
 
+  const ICONS = "#drawer-button, #theme-button, #settings-button, #attach-button, #send-button, #stop-button";
+  const tip = (button) => { if (!button.title) button.title = button.textContent.trim(); };
+
   const start = () => {
     applyTheme();
     new MutationObserver((changes) => {
@@ -114,6 +128,7 @@
         else change.addedNodes.forEach(tidy);
       }
       name("#prompt textarea", "Message");
+      document.querySelectorAll(ICONS).forEach(tip);
     }).observe(document.body, {
       subtree: true, childList: true, attributes: true, attributeFilter: ["aria-label"],
     });

@@ -8,6 +8,15 @@ from mlx_deepseek_app.session import Conversation
 from mlx_deepseek_app.text import user_markdown
 
 GIB = 2**30
+PRIVATE = "Runs on this machine; nothing you write leaves it."
+# page.js takes the link to the page of models
+WELCOMES = {
+    "nano": "A tiny DeepSeek-V3 that comes with this app. It does sums, sorting, counting and "
+    "dates, and shows how it thinks; it knows nothing else."
+    "\n\n[Get a model for conversation](#models)",
+    "nano-ocr": "A tiny DeepSeek-OCR that comes with this app. It reads a few printed words: "
+    "give it a picture under Pictures.\n\n[Get a model for documents](#models)",
+}
 STAGES = {"download": "Downloading", "convert": "Converting", "load": "Reading the weights"}
 
 
@@ -98,20 +107,8 @@ def welcome(known: ModelFacts) -> str:
     """What the empty chat says, as Markdown."""
     if not known.name:
         return "## No model yet\n\nChoose one under Settings."
-    lines = [f"## {user_markdown(known.name)}"]
-    if known.name == "nano":
-        lines.append(
-            "A tiny DeepSeek-V3, trained on small, checkable tasks: sums, sorting, counting, dates."
-            "\n\nFor a real conversation, load a larger model under Settings."
-        )
-    elif known.name == "nano-ocr":
-        lines.append(
-            "A tiny DeepSeek-OCR that reads a few printed words: give it a picture under Pictures."
-            "\n\nFor documents, load DeepSeek-OCR under Models."
-        )
-    else:
-        lines.append("Runs on this machine; nothing you write leaves it.")
-    return "\n\n".join(lines)
+    title = f"## {user_markdown(known.name.rsplit('/', 1)[-1])}"
+    return f"{title}\n\n{WELCOMES.get(known.name, PRIVATE)}"
 
 
 def costs(usage: Any) -> list[str]:
