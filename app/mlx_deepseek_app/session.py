@@ -225,13 +225,7 @@ def _reply(turn: Turn) -> list[dict[str, Any]]:
     parts = []
     if turn.reasoning.strip():
         thinking = turn.running and not turn.text.strip()
-        metadata: dict[str, Any] = {"title": "Thinking", "status": "pending"}
-        if not thinking:
-            metadata = {"title": "Thought", "status": "done"}
-            if turn.thinking_s is not None:
-                metadata["duration"] = round(turn.thinking_s, 1)
-            if turn.usage is not None and getattr(turn.usage, "reasoning_tokens", 0):
-                metadata["log"] = f"{turn.usage.reasoning_tokens:,} tokens"
+        metadata = {"title": thought(turn, thinking), "status": "pending" if thinking else "done"}
         parts.append(_row("assistant", model_markdown(turn.reasoning.strip()), metadata))
     if turn.text.strip():
         parts.append(_row("assistant", model_markdown(turn.text.strip())))
@@ -247,6 +241,15 @@ def _reply(turn: Turn) -> list[dict[str, Any]]:
     elif turn.state == "done" and not parts:
         parts.append(_row("assistant", _note("The model answered with nothing.")))
     return parts
+
+
+def thought(turn: Turn, thinking: bool) -> str:
+    """What stands over a reply's thinking: its seconds and tokens, live too."""
+    told = "Thinking" if thinking else "Thought"
+    parts = [told if turn.thinking_s is None else f"{told} for {turn.thinking_s:.1f} s"]
+    if count := getattr(turn.usage, "reasoning_tokens", 0):
+        parts.append(f"{count:,} tokens")
+    return " · ".join(parts)
 
 
 # HTML, so that a model cannot write it: `words.js` translates these and nothing else in a message

@@ -10,7 +10,7 @@ window.words = (() => {
     "#chat .message-content", "#chat .thought-group > .content", "#chat .example-content",
     "#conversations [data-act=open]", "#conversations li input", "#model-chip b:not(.app-note)", ".card h3",
     "#compare [data-testid=markdown]", "#pictures-text", "#documents-text", "#code-filled .cm-content", ".seen rect", ".seen text",
-    ".file-preview .filename", "pre", "code", "script", "style",
+    ".pane textarea", ".file-preview .filename", "pre", "code", "script", "style",
   ].join();
   const OURS = ".app-note"; // what the app says among them, see session.py and status.py
   const DROPDOWN = "input[role=combobox]";

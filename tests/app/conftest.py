@@ -76,7 +76,14 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     """Opens tabs; at the end of the test none may have complained or left this machine."""
     contexts, problems = [], []
 
-    def open_page(served: Served, *, width: int = 1280, height: int = 800, **options: Any) -> Any:
+    def open_page(
+        served: Served,
+        *,
+        ready: str = "#chat .example",
+        width: int = 1280,
+        height: int = 800,
+        **options: Any,
+    ) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
@@ -88,7 +95,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         )
         page.on("request", lambda asked: is_local(asked.url) or problems.append(asked.url))
         page.goto(served.url)
-        page.wait_for_selector("#chat .example")
+        page.wait_for_selector(ready)
         return page
 
     yield open_page

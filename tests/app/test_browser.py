@@ -49,10 +49,11 @@ def test_thinking_is_open_while_it_lasts_and_folds_when_the_answer_starts(site, 
     engines[-1].step_s = 0.3
     ask(page, "say: done")
     expect(page.locator(THOUGHT)).to_contain_text("Let me")
-    expect(page.locator(THOUGHT)).to_contain_text("Thinking")
+    live = re.compile(r"Thinking for \d+\.\d s · \d tokens")
+    expect(page.locator(THOUGHT)).to_contain_text(live)
     engines[-1].step_s = 0.01
     idle(page)
-    expect(page.locator(THOUGHT)).to_contain_text(re.compile(r"Thought\s*\(\d"))
+    expect(page.locator(THOUGHT)).to_have_text(re.compile(r"Thought for \d+\.\d s · 5 tokens"))
     expect(page.locator(THOUGHT)).not_to_contain_text("Let me")
     expect(page.locator(ANSWER).last).to_have_text("done")
 

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlx_deepseek.completion import Usage
 from mlx_deepseek_app.session import Conversation, rows
 from mlx_deepseek_app.turns import is_tree
 from tests.app.scripted import Chunk
@@ -57,13 +58,15 @@ def test_a_reply_is_written_and_sent_back_with_its_reasoning():
     ]
 
 
-def test_thinking_is_open_until_the_answer_starts_and_then_says_how_long():
-    thinking = Conversation().ask("hello").write([(1.5, Chunk(reasoning="Hm"))])
-    assert rows(thinking)[0][1]["metadata"] == {"title": "Thinking", "status": "pending"}
+def test_thinking_is_open_while_it_lasts_and_always_says_how_long():
+    counted = Chunk(reasoning="Hm", usage=Usage(1, 1200, reasoning_tokens=1200))
+    thinking = Conversation().ask("hello").write([(1.5, counted)])
+    open_now = {"title": "Thinking for 1.5 s · 1,200 tokens", "status": "pending"}
+    assert rows(thinking)[0][1]["metadata"] == open_now
     writing = thinking.write([(1.75, Chunk(text="Hi"))])
-    expected = {"title": "Thought", "status": "done", "duration": 1.8}
-    assert rows(writing)[0][1]["metadata"] == expected
-    assert rows(writing.finish())[0][1]["metadata"] == expected
+    folded = {"title": "Thought for 1.8 s · 1,200 tokens", "status": "done"}
+    assert rows(writing)[0][1]["metadata"] == folded
+    assert rows(writing.finish())[0][1]["metadata"] == folded
 
 
 def test_retry_and_edit_drop_what_followed():
