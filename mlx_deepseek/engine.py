@@ -17,7 +17,7 @@ from mlx_deepseek.completion import Chunk, Completion, FinishReason, Usage
 from mlx_deepseek.errors import PromptError
 from mlx_deepseek.generate import Request, tokens
 from mlx_deepseek.insight import Routing
-from mlx_deepseek.loading import Loaded, load_everything
+from mlx_deepseek.loading import Loaded, Prepared, load_prepared, prepare
 from mlx_deepseek.progress import Progress
 from mlx_deepseek.prompting import Picture, Prompt, Prompter, Rendered
 from mlx_deepseek.prompts.coder import listing
@@ -25,7 +25,7 @@ from mlx_deepseek.reader import Reader
 from mlx_deepseek.reading import ModelTranscriber, ReadPage, read
 from mlx_deepseek.sampling import Sampling
 from mlx_deepseek.structured import OBJECT, schema_of
-from mlx_deepseek.worker import Worker, shared_worker
+from mlx_deepseek.worker import Worker, preparing_worker, shared_worker
 
 __all__ = ["Caching", "Chat", "Chunk", "Completion", "Engine", "Prompt", "Usage", "load"]
 
@@ -48,7 +48,8 @@ def load(
     `dtype` without `recipe` computes with its own, unquantized values instead. `caching` says how
     prompts are kept and whether tokens are drafted, `draft` names a smaller model that drafts.
     `progress` is called with what is done ("download", "convert", "load") and bytes done and in
-    total.
+    total; "load" comes once, on the caller's thread, before weights are read. Other engines go on
+    computing while this one is downloaded and converted.
 
     Raises:
         CheckpointError, ConfigError: the checkpoint is damaged, unknown or incomplete.
@@ -57,10 +58,17 @@ def load(
     """
     worker = shared_worker()
 
+    def prepared(name: str | Path, revision: str | None = None) -> Prepared:
+        return preparing_worker().call(prepare, name, recipe, dtype, revision, progress)
+
+    wanted = prepared(source, revision)
+    drafting = prepared(draft) if draft is not None else None
+    if progress is not None:
+        progress("load", 0, wanted.nbytes + (drafting.nbytes if drafting else 0))
+
     def work() -> Engine:
-        options = {"recipe": recipe, "dtype": dtype, "progress": progress}
-        loaded = load_everything(source, revision=revision, **options)
-        smaller = load_everything(draft, revision=None, **options) if draft is not None else None
+        loaded = load_prepared(wanted)
+        smaller = load_prepared(drafting) if drafting is not None else None
         return Engine(loaded, worker, Caches(loaded, caching or Caching(), smaller))
 
     return worker.call(work)

@@ -12,7 +12,8 @@ from mlx_deepseek_app import status
 from mlx_deepseek_app.answer import Answer
 from mlx_deepseek_app.code_files import FILES_AT_MOST, SourceFile, fitting, read_files
 from mlx_deepseek_app.events import FREE, QUIET
-from mlx_deepseek_app.host import Host, Job
+from mlx_deepseek_app.host import Host
+from mlx_deepseek_app.lane import Job
 
 REFRESH_S = 0.1
 CODE_AT_MOST = 400_000  # characters of a pane

@@ -99,7 +99,7 @@ class DocumentsPage:
         reading = self._desks[owner] = desk.new_reading()
         chosen = None if mode == OWN_MODE else mode
         reading.job = job = self.host.stream(
-            owner, lambda engine: desk.read(engine, files, asked, chosen, reading)
+            owner, lambda engine: desk.read(engine, files, asked, chosen, reading), long=True
         )
         yield *self._show(reading, view), *busy(True)
         while not job.finished:

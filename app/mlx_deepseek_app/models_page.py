@@ -10,7 +10,8 @@ import gradio as gr
 from mlx_deepseek.errors import DeepSeekError
 from mlx_deepseek_app import library, status
 from mlx_deepseek_app.events import FREE, QUIET
-from mlx_deepseek_app.host import Host, Job
+from mlx_deepseek_app.host import Host
+from mlx_deepseek_app.lane import Job
 from mlx_deepseek_app.shelf import shelf
 
 ABILITIES = ("chat", "thinking", "tools", "fills in code", "pictures", "documents", "proves")

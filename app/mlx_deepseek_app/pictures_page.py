@@ -14,7 +14,8 @@ from mlx_deepseek.vision.pictures import open_picture
 from mlx_deepseek_app import status
 from mlx_deepseek_app.answer import Answer
 from mlx_deepseek_app.events import FREE, LATEX, QUIET
-from mlx_deepseek_app.host import Host, Job
+from mlx_deepseek_app.host import Host
+from mlx_deepseek_app.lane import Job
 from mlx_deepseek_app.model import ModelFacts, facts
 from mlx_deepseek_app.seen import Shown, shown, with_boxes
 from mlx_deepseek_app.tables import page_markdown
