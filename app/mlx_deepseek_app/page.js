@@ -73,7 +73,9 @@
   // a card's button: what it means goes through a hidden text box, as the framework wants it
   const act = ({ dataset, parentElement }) => {
     const recipe = parentElement.querySelector("select")?.value ?? "";
-    if (dataset.act === "delete" && !confirm(words.of(`Delete ${dataset.repo} from this disk?`))) return;
+    const losing = { delete: `Delete ${dataset.repo} from this disk?`, drop: "Remove what was downloaded so far?" };
+    losing.discard = losing.drop;
+    if (losing[dataset.act] && !confirm(words.of(losing[dataset.act]))) return;
     const box = $("#models-act textarea, #models-act input");
     box.value = `${dataset.act} ${dataset.repo} ${recipe}`.trim();
     box.dispatchEvent(new Event("input", { bubbles: true }));

@@ -94,6 +94,16 @@ def room(memory: str, disk: str) -> str:
     )
 
 
+def in_memory(name: str) -> str:
+    """The model that is loaded, and a button that lets go of it."""
+    if not name:
+        return '<p class="room">No model is in memory.</p>'
+    return (
+        f'<p class="room">In memory: <b class="name">{escape(name)}</b> <button data-act="unload" '
+        f'data-repo="" aria-label="Unload {escape(name)}">Unload</button></p>'
+    )
+
+
 def welcome(known: ModelFacts) -> str:
     """What the empty chat says, as Markdown."""
     if not known.name:

@@ -138,7 +138,8 @@ class View:
         self.panel.reset.click(self.on_reset, None, self.panel.recommended, queue=False, **QUIET)
         page.load(load.on_open, None, self.notice, **FREE).then(*tell, **QUIET)
         page.load(drawer.on_search, [drawer.query, self.conversation], drawer.list, **FREE)
-        page.load(self.models.on_filter, self.models.filters, self.models.shown, **QUIET)
+        opened = [self.models.outcome, *self.models.shown]
+        page.load(self.models.on_open, self.models.filters, opened, **FREE).then(*tell, **QUIET)
         page.unload(self.on_close)
 
     async def on_send(

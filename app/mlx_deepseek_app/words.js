@@ -8,7 +8,7 @@ window.words = (() => {
   // what people and models have written, names and code
   const THEIRS = [
     "#chat .message-content", "#chat .thought-group > .content", "#chat .example-content",
-    "#conversations [data-act=open]", "#conversations li input", "#model-chip b:not(.app-note)", ".card h3",
+    "#conversations [data-act=open]", "#conversations li input", "#model-chip b:not(.app-note)", ".card h3", ".room .name",
     "#compare [data-testid=markdown]", "#pictures-text", "#documents-text", "#code-filled .cm-content", ".seen rect", ".seen text",
     ".pane textarea", ".file-preview .filename", "pre", "code", "script", "style",
   ].join();
