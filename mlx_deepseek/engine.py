@@ -1,8 +1,8 @@
 """A loaded model with its tokenizer and prompt format: everything text goes through here."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -16,7 +16,7 @@ from mlx_deepseek.checkpoint import evaluate
 from mlx_deepseek.completion import Chunk, Completion, FinishReason, Usage
 from mlx_deepseek.errors import PromptError
 from mlx_deepseek.generate import Request, tokens
-from mlx_deepseek.insight import Routing
+from mlx_deepseek.insight import Routing, Selection
 from mlx_deepseek.loading import Loaded, Prepared, load_prepared, prepare
 from mlx_deepseek.progress import Progress
 from mlx_deepseek.prompting import Picture, Prompt, Prompter, Rendered
@@ -28,6 +28,8 @@ from mlx_deepseek.structured import OBJECT, schema_of
 from mlx_deepseek.worker import Worker, preparing_worker, shared_worker
 
 __all__ = ["Caching", "Chat", "Chunk", "Completion", "Engine", "Prompt", "Usage", "load"]
+
+T = TypeVar("T")
 
 DEFAULT_MAX_TOKENS = 2048
 
@@ -213,16 +215,13 @@ class Engine:
     def routing(self, prompt: Prompt, images: Sequence[Picture] = ()) -> Routing:
         """Which experts the prompt's tokens choose in each MoE layer; empty without such layers."""
         rendered = self._prompter.render(prompt, images)
-        seen: list[Routing] = []
+        return self._seen(rendered, insight.watched, insight.routing)
 
-        def function(ids: mx.array, **options: Any) -> mx.array:
-            with insight.watched(self.model) as watching:
-                out = self.model(ids, **options)
-                seen.append(insight.routing(watching))
-            return out
-
-        self._whole(function, rendered)
-        return seen[-1]
+    def selection(self, prompt: Prompt) -> Selection:
+        """Which tokens before them the prompt's tokens choose; of no layers without indexers."""
+        rendered = self._prompter.render(prompt)
+        tokens = len(rendered.ids)
+        return self._seen(rendered, insight.indexed, lambda seen: insight.selection(seen, tokens))
 
     def read(
         self,
@@ -335,6 +334,19 @@ class Engine:
         return (sampling or Sampling()).filled(
             getattr(advice, "temperature", None), getattr(advice, "top_p", None)
         )
+
+    def _seen(self, rendered: Rendered, watch: Any, summary: Callable[[Any], T]) -> T:
+        seen: list[T] = []
+
+        def function(ids: mx.array, **options: Any) -> mx.array:
+            with watch(self.model) as watching:
+                out = self.model(ids, **options)
+                mx.eval(out)
+                seen.append(summary(watching))
+            return out
+
+        self._whole(function, rendered)
+        return seen[-1]
 
     def _whole(self, function: Any, rendered: Rendered) -> mx.array:
         evaluate(self.model)

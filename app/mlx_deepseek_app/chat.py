@@ -14,8 +14,9 @@ from mlx_deepseek_app import model, status
 from mlx_deepseek_app.database import StoreError
 from mlx_deepseek_app.host import Host
 from mlx_deepseek_app.lane import Job
-from mlx_deepseek_app.session import Conversation, Settings, rows
+from mlx_deepseek_app.session import Conversation, Settings
 from mlx_deepseek_app.store import Store
+from mlx_deepseek_app.transcript import rows
 
 REFRESH_S = 0.08
 SAVE_S = 0.7  # what a crash may lose, with some room to a second

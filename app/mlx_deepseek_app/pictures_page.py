@@ -61,6 +61,7 @@ class PicturesPage:
                 self.text = gr.Markdown(
                     elem_id="pictures-text", latex_delimiters=LATEX, sanitize_html=True
                 )
+        self.follows = [self.task]
         self._views = gr.State({})
         self._wire()
 
@@ -120,11 +121,11 @@ class PicturesPage:
         """The tab was closed."""
         self.host.replies.cancel(tab(request))
 
-    def on_model(self, known: ModelFacts) -> Any:
-        """What this model can be asked."""
+    def on_model(self, known: ModelFacts) -> list[Any]:
+        """Updates of `follows`: what this model can be asked."""
         names = [name for name, _ in tasks(known.prompt_format)]
         chosen = ASK[0] if ASK[0] in names else names[0]
-        return gr.Dropdown(names, value=chosen)
+        return [gr.Dropdown(names, value=chosen)]
 
     def _show(self, job: Job, answer: Answer, views: Views) -> tuple[str, str, str]:
         size = next(iter(views.values())).size

@@ -7,8 +7,9 @@ import pytest
 from mlx_deepseek.completion import Usage
 from mlx_deepseek.errors import PromptError
 from mlx_deepseek.prompts.tools import ToolCall
-from mlx_deepseek_app.session import Conversation, rows
+from mlx_deepseek_app.session import Conversation
 from mlx_deepseek_app.structure import card, response_format, results, tool_list
+from mlx_deepseek_app.transcript import rows
 from tests.app.scripted import Chunk
 
 CALL = ToolCall("weather", '{"city": "Oslo"}')
