@@ -46,6 +46,8 @@
   };
   const tidy = (node) => {
     if (node.nodeType !== 1) return;
+    // pictures in controls, which have names of their own
+    for (const icon of node.querySelectorAll("svg:not([aria-label], [aria-hidden])")) icon.setAttribute("aria-hidden", "true");
     for (const area of node.matches?.("textarea") ? [node] : node.querySelectorAll("#chat textarea")) {
       if (area.closest("#chat") && /&#\d+;|class="thumb"/.test(area.value)) {
         area.value = decode(area.value);
@@ -54,6 +56,8 @@
       }
     }
     for (const part of node.querySelectorAll("#chat [aria-label]")) relabel(part);
+    // an arrow in a button that does the same: one stop for the keyboard, one name
+    for (const arrow of node.querySelectorAll("#chat .arrow button")) Object.assign(arrow, { tabIndex: -1, ariaHidden: "true" });
   };
   const relabel = (part) => {
     const label = part.getAttribute("aria-label");
@@ -110,6 +114,7 @@
 
   const start = () => {
     applyTheme();
+    tidy(document.body);
     new MutationObserver((changes) => {
       for (const change of changes) {
         if (change.type === "attributes") { if (change.target.closest("#chat")) relabel(change.target); }

@@ -80,6 +80,7 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         served: Served,
         *,
         ready: str = "#chat .example",
+        watched: bool = True,
         width: int = 1280,
         height: int = 800,
         **options: Any,
@@ -88,11 +89,12 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)
-        page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
-        page.on(
-            "console",
-            lambda note: note.type == "error" and problems.append(f"console: {note.text}"),
-        )
+        if watched:  # the server is not killed
+            page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
+            page.on(
+                "console",
+                lambda note: note.type == "error" and problems.append(f"console: {note.text}"),
+            )
         page.on("request", lambda asked: is_local(asked.url) or problems.append(asked.url))
         page.goto(served.url)
         page.wait_for_selector(ready)
