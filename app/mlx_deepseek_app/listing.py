@@ -39,7 +39,7 @@ def turns_json(conversation: Conversation) -> str:
         tools.append({"id": turn.id, "user": user, "version": conversation.version(index)})
         if not user and not busy and turn.text.strip():
             tools[-1]["text"] = turn.text.strip()
-    return json.dumps(tools)
+    return json.dumps(tools).replace("<", "\\u003c")  # gradio warns of tags in what it carries
 
 
 def list_html(entries: list[Entry], current: str, searched: bool) -> str:

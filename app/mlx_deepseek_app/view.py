@@ -63,8 +63,10 @@ class View:
             for name, kind, _ in SOMETIMES:
                 with gr.Tab(name, visible=False) as tab:
                     self.sometimes.append((tab, kind(host)))
-            with gr.Tab("Models"):
+            with gr.Tab("Models") as models:
                 self.models = ModelsPage(host)
+            # what other tabs have loaded meanwhile
+            models.select(self.models.on_filter, self.models.filters, self.models.shown, **QUIET)
             with gr.Tab("Compare"):
                 self.compare = ComparePage(host)
             with gr.Tab("Under the hood"):

@@ -30,7 +30,7 @@ def test_a_paused_conversion_is_on_its_card_and_goes_on_or_is_discarded(hub):
 
     def loader(source, *, progress, **options):
         def noting(stage, done, total):
-            if pausing and stage == "convert":
+            if pausing and stage == "convert" and done:
                 host.loads.cancel("models")
             progress(stage, done, total)
 
