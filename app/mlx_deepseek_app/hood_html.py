@@ -108,8 +108,8 @@ def selection_html(selection: Selection) -> str:
         f'<div class="heat"><svg viewBox="0 0 {LEFT + size} {TOP + size}" style="width:'
         f'{LEFT + size}px" role="img" aria-label="Tokens from top to bottom, and to the right the '
         f'earlier ones that they attend to"><text x="{LEFT}" y="14">earlier tokens</text>'
-        f'<text x="{LEFT - 8}" y="{TOP + CELL - 3}" text-anchor="end">tokens</text>{cells}</svg>'
-        "</div>"
+        f'<text x="{LEFT - 8}" y="{TOP + CELL - 3}" text-anchor="end">each token</text>{cells}'
+        "</svg></div>"
     )
     return section("Sparse attention", words + picture)
 

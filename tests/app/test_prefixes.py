@@ -12,7 +12,7 @@ from mlx_deepseek_app.session import Conversation, Settings
 from mlx_deepseek_app.store import Store, prefix_folder
 from tests.app.conftest import wait_until
 
-SETTINGS = Settings(system="Be exact. " * 60, max_tokens=8)  # more than a block of tokens
+SETTINGS = Settings(system="Be exact. " * 36, max_tokens=8)  # a block of tokens and some
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_a_reopened_conversation_starts_from_its_latents(started, tmp_path):
     replies, store = started()
     opened = store.of("c").open(talk.id).conversation
     _, third = ask(replies, "c", opened, "What is 3 + 4?")
-    assert third.cached_tokens >= 256  # in blocks, from the disk
+    assert third.cached_tokens >= 255  # a block from the disk, but for what the drafter must see
     assert list(prefix_folder(tmp_path).rglob("*.safetensors"))
     store.of("c").delete(talk.id)
     assert not prefix_folder(tmp_path).exists()
