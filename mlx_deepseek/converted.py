@@ -67,6 +67,14 @@ def conversions() -> Iterator[Path]:
     return (path.parent for path in cache_folder().glob("*/config.json"))
 
 
+def unfinished(repo: str, recipe: str) -> list[Path]:
+    """The folders of conversions of a repository that broke off; asked again, they go on."""
+    try:
+        return sorted(cache_folder().glob(f"{readable(repo)}-{recipe}-*.partial"))
+    except DeepSeekError:  # no folder, no conversions
+        return []
+
+
 def pointer(repo: str, revision: str | None, recipe: str) -> Path:
     """A file with the name of a revision's conversion: without network it cannot be computed."""
     name = f"{readable(repo)}-{recipe}-{revision or 'main'}".replace("/", "--")

@@ -1,8 +1,8 @@
 """A loaded model with its tokenizer and prompt format: everything text goes through here."""
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -16,8 +16,8 @@ from mlx_deepseek.checkpoint import evaluate
 from mlx_deepseek.completion import Chunk, Completion, FinishReason, Usage
 from mlx_deepseek.errors import PromptError
 from mlx_deepseek.generate import Request, tokens
-from mlx_deepseek.insight import Routing
-from mlx_deepseek.loading import Loaded, load_everything
+from mlx_deepseek.insight import Routing, Selection
+from mlx_deepseek.loading import Loaded, Prepared, load_prepared, prepare
 from mlx_deepseek.progress import Progress
 from mlx_deepseek.prompting import Picture, Prompt, Prompter, Rendered
 from mlx_deepseek.prompts.coder import listing
@@ -25,9 +25,11 @@ from mlx_deepseek.reader import Reader
 from mlx_deepseek.reading import ModelTranscriber, ReadPage, read
 from mlx_deepseek.sampling import Sampling
 from mlx_deepseek.structured import OBJECT, schema_of
-from mlx_deepseek.worker import Worker, shared_worker
+from mlx_deepseek.worker import Worker, preparing_worker, shared_worker
 
 __all__ = ["Caching", "Chat", "Chunk", "Completion", "Engine", "Prompt", "Usage", "load"]
+
+T = TypeVar("T")
 
 DEFAULT_MAX_TOKENS = 2048
 
@@ -48,7 +50,8 @@ def load(
     `dtype` without `recipe` computes with its own, unquantized values instead. `caching` says how
     prompts are kept and whether tokens are drafted, `draft` names a smaller model that drafts.
     `progress` is called with what is done ("download", "convert", "load") and bytes done and in
-    total.
+    total; "load" comes once, on the caller's thread, before weights are read. Other engines go on
+    computing while this one is downloaded and converted.
 
     Raises:
         CheckpointError, ConfigError: the checkpoint is damaged, unknown or incomplete.
@@ -57,10 +60,17 @@ def load(
     """
     worker = shared_worker()
 
+    def prepared(name: str | Path, revision: str | None = None) -> Prepared:
+        return preparing_worker().call(prepare, name, recipe, dtype, revision, progress)
+
+    wanted = prepared(source, revision)
+    drafting = prepared(draft) if draft is not None else None
+    if progress is not None:
+        progress("load", 0, wanted.nbytes + (drafting.nbytes if drafting else 0))
+
     def work() -> Engine:
-        options = {"recipe": recipe, "dtype": dtype, "progress": progress}
-        loaded = load_everything(source, revision=revision, **options)
-        smaller = load_everything(draft, revision=None, **options) if draft is not None else None
+        loaded = load_prepared(wanted)
+        smaller = load_prepared(drafting) if drafting is not None else None
         return Engine(loaded, worker, Caches(loaded, caching or Caching(), smaller))
 
     return worker.call(work)
@@ -205,16 +215,13 @@ class Engine:
     def routing(self, prompt: Prompt, images: Sequence[Picture] = ()) -> Routing:
         """Which experts the prompt's tokens choose in each MoE layer; empty without such layers."""
         rendered = self._prompter.render(prompt, images)
-        seen: list[Routing] = []
+        return self._seen(rendered, insight.watched, insight.routing)
 
-        def function(ids: mx.array, **options: Any) -> mx.array:
-            with insight.watched(self.model) as watching:
-                out = self.model(ids, **options)
-                seen.append(insight.routing(watching))
-            return out
-
-        self._whole(function, rendered)
-        return seen[-1]
+    def selection(self, prompt: Prompt) -> Selection:
+        """Which tokens before them the prompt's tokens choose; of no layers without indexers."""
+        rendered = self._prompter.render(prompt)
+        tokens = len(rendered.ids)
+        return self._seen(rendered, insight.indexed, lambda seen: insight.selection(seen, tokens))
 
     def read(
         self,
@@ -327,6 +334,19 @@ class Engine:
         return (sampling or Sampling()).filled(
             getattr(advice, "temperature", None), getattr(advice, "top_p", None)
         )
+
+    def _seen(self, rendered: Rendered, watch: Any, summary: Callable[[Any], T]) -> T:
+        seen: list[T] = []
+
+        def function(ids: mx.array, **options: Any) -> mx.array:
+            with watch(self.model) as watching:
+                out = self.model(ids, **options)
+                mx.eval(out)
+                seen.append(summary(watching))
+            return out
+
+        self._whole(function, rendered)
+        return seen[-1]
 
     def _whole(self, function: Any, rendered: Rendered) -> mx.array:
         evaluate(self.model)

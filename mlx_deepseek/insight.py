@@ -1,6 +1,8 @@
-"""What happens inside a model: which experts tokens choose, and what its cache would else cost."""
+"""What happens inside a model: which experts and which earlier tokens its tokens choose, and what
+its cache would else cost.
+"""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -41,16 +43,30 @@ class Routing:
 
 
 @dataclass(frozen=True)
+class Selection:
+    """Which tokens before it each of a prompt's tokens attends to, where an indexer chooses.
+
+    `counts` [L, L] are layers, of `layers` in all, in which the token of a row chose the one of a
+    column; each chooses at most `per_token`.
+    """
+
+    counts: np.ndarray
+    layers: int
+    per_token: int
+
+
+@dataclass(frozen=True)
 class CacheWidths:
     """Numbers that one token takes in the cache, over all layers.
 
     `used` by this model; `mha` with all keys and values of its heads (multi-head attention), `gqa`
-    with those of GQA_GROUPS groups (arXiv:2405.04434 §2.1.4).
+    with those of `groups` groups of them (arXiv:2405.04434 §2.1.4).
     """
 
     used: int
     mha: int
     gqa: int
+    groups: int = GQA_GROUPS
 
 
 class Watched:
@@ -65,6 +81,36 @@ class Watched:
         chosen, weights = self.gate(x)
         self.chosen.append(chosen)
         return chosen, weights
+
+
+class WatchedIndexer:
+    """An indexer that notes which places it chooses, None for all."""
+
+    def __init__(self, indexer: Any):
+        self.indexer = indexer
+        self.chosen: Any = None
+
+    def __call__(self, *args: Any) -> tuple[mx.array, mx.array] | None:
+        """As the indexer."""
+        self.chosen = self.indexer(*args)
+        return self.chosen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.indexer, name)
+
+
+@contextmanager
+def indexed(model: Any) -> Iterator[list[WatchedIndexer]]:
+    """The model's indexers, noting what they choose; as before afterwards."""
+    sparse = [layer.self_attn for layer in model.layers if "indexer" in layer.self_attn]
+    watching = [WatchedIndexer(attention.indexer) for attention in sparse]
+    for attention, one in zip(sparse, watching, strict=True):
+        attention.indexer = one
+    try:
+        yield watching
+    finally:
+        for attention, one in zip(sparse, watching, strict=True):
+            attention.indexer = one.indexer
 
 
 @contextmanager
@@ -94,6 +140,21 @@ def routing(watching: Mapping[int, Watched]) -> Routing:
     return Routing(tuple(watching), grid, tokens, per_token)
 
 
+def selection(watching: Sequence[WatchedIndexer], tokens: int) -> Selection:
+    """What indexers have noted of a prompt of `tokens`; computes it, as `routing`."""
+    counts = np.zeros((tokens, tokens), np.int32)
+    earlier = np.tri(tokens, dtype=np.int32)
+    for one in watching:
+        if one.chosen is None:  # there were not more than it may choose
+            counts += earlier
+            continue
+        places, allowed = (np.array(part[0]) for part in one.chosen)  # [L, K]
+        rows = np.broadcast_to(np.arange(tokens)[:, None], places.shape)
+        np.add.at(counts, (rows[allowed], places[allowed]), 1)
+    per_token = watching[0].config.topk if watching else tokens
+    return Selection(counts, len(watching), per_token)
+
+
 def cache_widths(model: nn.Module, config: Mapping[str, Any]) -> CacheWidths:
     """What a token takes in the cache, and would take without latents."""
     layers: Any = model.layers
@@ -103,4 +164,5 @@ def cache_widths(model: nn.Module, config: Mapping[str, Any]) -> CacheWidths:
     plain = config.get("head_dim") or config["hidden_size"] // heads
     key = (config.get("qk_nope_head_dim") or 0) + (config.get("qk_rope_head_dim") or 0) or plain
     each = len(layers) * (key + (config.get("v_head_dim") or plain))
-    return CacheWidths(used, heads * each, min(heads, GQA_GROUPS) * each)
+    groups = min(GQA_GROUPS, max(heads // 2, 1))  # of few heads, too, there are groups
+    return CacheWidths(used, heads * each, groups * each, groups)

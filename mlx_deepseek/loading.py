@@ -40,6 +40,19 @@ class Loaded:
     dtype: str | None = None
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """Weights on this disk that fit into memory; `exact`: of a release, to be loaded as they are.
+
+    `nbytes` are what they take in memory.
+    """
+
+    found: Located
+    exact: bool
+    dtype: str | None
+    nbytes: int
+
+
 def load_everything(
     source: str | Path,
     *,
@@ -53,15 +66,37 @@ def load_everything(
     Raises:
         DeepSeekError: as `mlx_deepseek.load`.
     """
+    return load_prepared(prepare(source, recipe, dtype, revision, progress))
+
+
+def prepare(
+    source: str | Path,
+    recipe: str | None,
+    dtype: str | None,
+    revision: str | None,
+    progress: Progress | None,
+) -> Prepared:
+    """The part of a load that takes minutes: downloads and converts where that is still to do.
+
+    Raises:
+        DeepSeekError: as `mlx_deepseek.load`.
+    """
     if dtype is not None and dtype not in DTYPES:
         raise ConfigError(f"dtype is {dtype!r}. Expected one of {', '.join(DTYPES)}.")
     kind = DTYPES[dtype] if dtype else None
     found, exact = find_weights(source, recipe, kind, revision, progress)
-    folder = found.folder
-    if progress is not None:
-        progress("load", 0, 0)
-    require_room(folder)
-    if exact:
+    return Prepared(found, exact, dtype, require_room(found.folder))
+
+
+def load_prepared(prepared: Prepared) -> Loaded:
+    """The rest of it; call it on the thread that will compute.
+
+    Raises:
+        DeepSeekError: as `mlx_deepseek.load`.
+    """
+    found, folder = prepared.found, prepared.found.folder
+    kind = DTYPES[prepared.dtype] if prepared.dtype else None
+    if prepared.exact:
         assert kind is not None
         model, config = load_source(folder, kind)
     else:
@@ -79,7 +114,7 @@ def load_everything(
         entry=found.entry,
         context_length=context_length(config, found.entry),
         suggestions=suggestions(found),
-        dtype=dtype,
+        dtype=prepared.dtype,
     )
 
 

@@ -185,8 +185,13 @@ def estimate_bytes(parameters: int, recipe: str = "4bit") -> int:
     return int(parameters * ESTIMATED_BITS[recipe] / 8)
 
 
-def require_room(folder: Path) -> None:
-    """Refuse a checkpoint whose weights do not fit beside a page of context.
+def fits_beside(nbytes: int) -> bool:
+    """Whether weights of `nbytes` fit beside all that MLX holds in memory now."""
+    return fits(mx.get_active_memory() + nbytes, 1, machine_memory_bytes(), 1).fits
+
+
+def require_room(folder: Path) -> int:
+    """Bytes of a checkpoint's weights in memory, where they fit beside a page of context.
 
     Raises:
         MemoryLimitError: they do not; the message says by how much.
@@ -200,6 +205,7 @@ def require_room(folder: Path) -> None:
             f"{usable / 1e9:.1f} GB of this machine's {machine / 1e9:.1f}; convert with fewer "
             "bits, choose a smaller model (`mlx-deepseek models`), or use a larger machine."
         )
+    return needed
 
 
 def loaded_bytes(folder: Path) -> int:

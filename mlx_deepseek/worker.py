@@ -25,10 +25,10 @@ class Worker:
     ends while the process does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "mlx-deepseek") -> None:
         self._jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
         self._thread = threading.Thread(
-            target=_serve, args=(self._jobs, mx.default_device()), name="mlx-deepseek", daemon=True
+            target=_serve, args=(self._jobs, mx.default_device()), name=name, daemon=True
         )
         self._thread.start()
 
@@ -73,6 +73,14 @@ class Worker:
 def shared_worker() -> Worker:
     """The process's worker: models take turns, as they do on the device."""
     worker = Worker()
+    atexit.register(worker.rest)
+    return worker
+
+
+@cache
+def preparing_worker() -> Worker:
+    """The process's worker for downloads and conversions: models go on computing meanwhile."""
+    worker = Worker("mlx-deepseek-preparing")
     atexit.register(worker.rest)
     return worker
 

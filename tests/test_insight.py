@@ -64,3 +64,20 @@ def test_cache_widths_of_latents_beside_whole_heads(engine):
     assert widths.used == layers * (config["kv_lora_rank"] + config["qk_rope_head_dim"])
     assert widths.mha == layers * heads * (key + config["v_head_dim"])
     assert widths.used < widths.gqa <= widths.mha
+
+
+def test_an_indexers_choices_are_at_most_so_many_and_earlier(goldens_root):
+    sparse = load(goldens_root / "deepseek_v32", dtype="float32")
+    ids = list(range(2, 42))
+    seen = sparse.selection(ids)
+    topk, layers = sparse.config["index_topk"], sparse.config["num_hidden_layers"]
+    assert (seen.layers, seen.per_token) == (layers, topk)
+    assert (np.triu(seen.counts, 1) == 0).all()
+    each = layers * np.minimum(np.arange(1, 41), topk)
+    assert (seen.counts.sum(axis=1) == each).all()
+
+
+def test_few_tokens_are_all_attended_to(goldens_root, engine):
+    seen = load(goldens_root / "deepseek_v32", dtype="float32").selection([2, 3, 4])
+    assert (seen.counts == seen.layers * np.tri(3)).all()
+    assert engine.selection([2, 3, 4]).layers == 0

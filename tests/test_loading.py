@@ -1,12 +1,14 @@
 """Models of the hub on the way to memory: converted shard by shard, or downloaded as they are."""
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
 
-from mlx_deepseek import load
+from mlx_deepseek import load, loading
 from mlx_deepseek.downloaded import models_here
 from mlx_deepseek.errors import CheckpointError, DeepSeekError
 from mlx_deepseek_convert import convert
@@ -117,3 +119,23 @@ def test_what_was_downloaded_is_not_downloaded_again(server):
 def test_a_name_the_hub_does_not_know(server):
     with pytest.raises(DeepSeekError, match=r"no such model.*Did you mean"):
         load("deepseek-ai/DeepSeek-V2-Lit")
+
+
+def test_an_engine_goes_on_computing_while_another_is_prepared(monkeypatch):
+    engine = load("nano", recipe="bf16")
+    reached, go_on = threading.Event(), threading.Event()
+    find = loading.find_weights
+
+    def slow(*args):
+        reached.set()
+        assert go_on.wait(60)
+        return find(*args)
+
+    monkeypatch.setattr(loading, "find_weights", slow)
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(load, "nano", recipe="bf16")
+        assert reached.wait(60)
+        assert engine.generate("What is 1 + 1?", max_tokens=4).usage.completion_tokens
+        assert not other.done()
+        go_on.set()
+        assert other.result(60).name == "nano"

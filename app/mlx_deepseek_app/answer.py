@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from mlx_deepseek_app.host import Job
+from mlx_deepseek_app.lane import Job
 
 
 @dataclass

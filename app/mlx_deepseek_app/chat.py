@@ -12,9 +12,11 @@ from typing import Any
 
 from mlx_deepseek_app import model, status
 from mlx_deepseek_app.database import StoreError
-from mlx_deepseek_app.host import Host, Job
-from mlx_deepseek_app.session import Conversation, Settings, rows
+from mlx_deepseek_app.host import Host
+from mlx_deepseek_app.lane import Job
+from mlx_deepseek_app.session import Conversation, Settings
 from mlx_deepseek_app.store import Store
+from mlx_deepseek_app.transcript import rows
 
 REFRESH_S = 0.08
 SAVE_S = 0.7  # what a crash may lose, with some room to a second
@@ -58,7 +60,6 @@ class Replies:
         self._store = store or Store()
         self._open: dict[str, Writing] = {}
         self._saving = threading.Lock()  # so that nobody writes an older state over a newer one
-        self._kept = model.KeptCaches()
 
     async def answer(
         self, owner: str, conversation: Conversation, settings: Settings
@@ -110,7 +111,7 @@ class Replies:
         thought_s = conversation.turns[-1].thinking_s or 0.0  # of a reply that is gone on with
 
         def reply(engine: Any) -> Iterable[Any]:
-            kept = self._kept.cache(conversation.id, engine)
+            kept = self._host.kept.cache(conversation.id, engine)
             return model.reply(engine, conversation, settings, kept)
 
         return Writing(self._host.stream(owner, reply, thought_s), conversation, settings)

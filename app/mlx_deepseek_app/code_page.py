@@ -12,7 +12,9 @@ from mlx_deepseek_app import status
 from mlx_deepseek_app.answer import Answer
 from mlx_deepseek_app.code_files import FILES_AT_MOST, SourceFile, fitting, read_files
 from mlx_deepseek_app.events import FREE, QUIET
-from mlx_deepseek_app.host import Host, Job
+from mlx_deepseek_app.host import Host
+from mlx_deepseek_app.lane import Job
+from mlx_deepseek_app.model import ModelFacts
 
 REFRESH_S = 0.1
 CODE_AT_MOST = 400_000  # characters of a pane
@@ -30,6 +32,7 @@ class CodePage:
 
     def __init__(self, host: Host) -> None:
         self.host = host
+        self.follows: list[Any] = []
         with gr.Column(elem_id="code", elem_classes="see"):
             with gr.Row(elem_classes="see-ask"):
                 self.files = gr.File(
@@ -116,6 +119,10 @@ class CodePage:
     def on_stop(self, request: gr.Request) -> None:
         """Stop; what was written stays."""
         self.host.replies.cancel(tab(request))
+
+    def on_model(self, known: ModelFacts) -> list[Any]:
+        """Updates of `follows`: nothing here depends on the model."""
+        return []
 
     def on_close(self, request: gr.Request) -> None:
         """The tab was closed."""

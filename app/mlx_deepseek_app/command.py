@@ -5,6 +5,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +54,9 @@ def _port(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
-    from mlx_deepseek import load
+    from mlx_deepseek import Caching, load
     from mlx_deepseek_app.database import data_folder
+    from mlx_deepseek_app.store import prefix_folder
 
     data, password = data_folder(args.data), None
     if args.share or args.host not in LOCAL_HOSTS:
@@ -65,8 +67,10 @@ def run(args: argparse.Namespace) -> int:
             "Conversations are not kept: each tab has its own until it is closed.",
             file=sys.stderr,
         )
+    # where conversations are kept, so is what was read of them: reopened, they go on at once
+    caching = None if data is None else Caching(prefix_folder=prefix_folder(data))
     stop = serve(
-        load,
+        partial(load, caching=caching),
         args.model,
         host=args.host,
         port=args.port,

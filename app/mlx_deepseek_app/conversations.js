@@ -138,7 +138,23 @@ window.conversations = (() => {
   };
 
   // -- versions and deletion of messages ----------------------------------------------------
-  const toolsOf = ({ id, user, version: [at, of] }) => {
+  const editor = ({ id, text }, send) => {
+    const box = Object.assign(document.createElement("form"), { className: "turn-editor" });
+    const area = Object.assign(document.createElement("textarea"), { value: text, rows: Math.min(12, text.split("\n").length + 1) });
+    area.setAttribute("aria-label", "Edit this reply");
+    const buttons = ["Save", "Cancel"].map((word) => Object.assign(document.createElement("button"), { textContent: word }));
+    buttons[1].type = "button";
+    box.append(area, ...buttons);
+    const end = (value) => { if (value.trim() && value !== text) send({ act: "rewrite", key: id, value }); box.remove(); };
+    box.addEventListener("submit", (event) => { event.preventDefault(); end(area.value); });
+    buttons[1].addEventListener("click", () => end(""));
+    area.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") { event.stopPropagation(); end(""); }
+      else if (event.key === "Enter" && event.ctrlKey) end(area.value);
+    });
+    return box;
+  };
+  const toolsOf = ({ id, user, text, version: [at, of] }) => {
     const what = user ? "message" : "reply";
     const tools = Object.assign(document.createElement("span"), { className: "turn-tools" });
     const add = (act, text, label, disabled = false) => {
@@ -156,7 +172,9 @@ window.conversations = (() => {
       tools.append(count);
       add("after", "›", `Later version of this ${what}`, at === of);
     }
+    if (text) add("edit", "Edit", "Edit this reply");
     if (user) add("delete", "Delete", "Delete this message and its replies");
+    else if (of > 1) add("delete", "Delete", "Delete this version of the reply and what follows it");
     return tools;
   };
   const turns = (props, watch, send) => {
@@ -177,11 +195,22 @@ window.conversations = (() => {
         bar.append(tools);
       });
     };
-    watch("value", () => { shown = JSON.parse(props.value || "[]"); draw(); });
+    watch("value", () => {
+      shown = JSON.parse(props.value || "[]");
+      document.querySelectorAll(".turn-editor").forEach((one) => one.remove());
+      draw();
+    });
     document.addEventListener("click", (event) => {
       const button = event.target.closest?.(".turn-tools button");
       if (!button) return;
       const { turn, act } = button.dataset;
+      if (act === "edit") {
+        const bar = button.closest(".message-buttons");
+        if (bar.nextElementSibling?.matches(".turn-editor")) return;
+        bar.after(editor(shown.find(({ id }) => id === turn), send));
+        bar.nextElementSibling.firstChild.focus();
+        return;
+      }
       if (act !== "delete" || sure(button, "Delete?")) send({ key: turn, act });
     });
     let asked = 0;

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlx_deepseek.errors import DeepSeekError
 
-VERSION = 3
+VERSION = 4
 BUSY_TIMEOUT_S = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA = """
@@ -43,6 +43,8 @@ CREATE TABLE turns (
 ADDED = {
     2: "ALTER TABLE turns ADD COLUMN calls TEXT NOT NULL DEFAULT '[]'",
     3: "ALTER TABLE turns ADD COLUMN pictures TEXT NOT NULL DEFAULT '[]'",
+    4: "CREATE TABLE presets (owner TEXT NOT NULL, name TEXT NOT NULL, text TEXT NOT NULL, "
+    "PRIMARY KEY (owner, name))",
 }
 
 

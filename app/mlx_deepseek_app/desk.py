@@ -13,7 +13,7 @@ from typing import Any
 from mlx_deepseek.reading import Block, Cost, DocumentFolder, ReadPage
 from mlx_deepseek.reading.answer import parse
 from mlx_deepseek.reading.journal import job_for
-from mlx_deepseek_app.host import Job
+from mlx_deepseek_app.lane import Job
 from mlx_deepseek_app.seen import Shown, shown
 
 PAGES_AT_MOST = 500  # of one document

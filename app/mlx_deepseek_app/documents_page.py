@@ -67,6 +67,7 @@ class DocumentsPage:
                     gr.DownloadButton(f"Get {name}", visible=False, size="sm")
                     for name in ("Markdown", "JSON", "annotated PDF", "all with figures")
                 ]
+        self.follows = [self.mode]
         self.shown: list[Any] = [self.state, self.label, self.picture, self.text, *self.takes]
         self._wire()
 
@@ -99,7 +100,7 @@ class DocumentsPage:
         reading = self._desks[owner] = desk.new_reading()
         chosen = None if mode == OWN_MODE else mode
         reading.job = job = self.host.stream(
-            owner, lambda engine: desk.read(engine, files, asked, chosen, reading)
+            owner, lambda engine: desk.read(engine, files, asked, chosen, reading), long=True
         )
         yield *self._show(reading, view), *busy(True)
         while not job.finished:
@@ -138,9 +139,9 @@ class DocumentsPage:
             self.host.replies.cancel(tab(request))
             reading.clear()
 
-    def on_model(self, known: ModelFacts) -> Any:
-        """The modes that this model has."""
-        return gr.Dropdown([OWN_MODE, *known.modes], value=OWN_MODE, visible=bool(known.modes))
+    def on_model(self, known: ModelFacts) -> list[Any]:
+        """Updates of `follows`: the modes that this model has."""
+        return [gr.Dropdown([OWN_MODE, *known.modes], value=OWN_MODE, visible=bool(known.modes))]
 
     def _turned(self, request: gr.Request, view: str, step: int) -> tuple:
         reading = self._desks.get(tab(request))

@@ -9,13 +9,16 @@ import gradio as gr
 
 from mlx_deepseek_app import model, portable
 from mlx_deepseek_app.chat import Page, Replies
+from mlx_deepseek_app.conversations import Kept
 from mlx_deepseek_app.database import StoreError
+from mlx_deepseek_app.events import owner
 from mlx_deepseek_app.host import Host
 from mlx_deepseek_app.listing import alert, list_html
 from mlx_deepseek_app.session import Conversation
 from mlx_deepseek_app.settings import SettingsPanel
+from mlx_deepseek_app.sources import choices
 from mlx_deepseek_app.status import meter
-from mlx_deepseek_app.store import Kept, Store
+from mlx_deepseek_app.store import Store
 
 # gradio looks in the script for the names of events, quoted
 LIST_SCRIPT = """conversations.list(element, watch, {
@@ -58,7 +61,7 @@ class Drawer:
         """Connect the controls with the chat; `show` gives the values of `shown`."""
         self._show = show
         self._panel = panel
-        past = [*shown, self.note, *panel.knobs]
+        past = [*shown, self.note, panel.picker, *panel.knobs]
         self.list.open(self.on_open, self.query, past, **AT_ONCE)
         self.list.bring(self.on_bring, self.query, past, **AT_ONCE)
         self.list.take(self.on_take, None, [self.parcel, self.note], **AT_ONCE)
@@ -142,7 +145,7 @@ class Drawer:
     def on_turn(
         self, request: gr.Request, event: gr.EventData, query: str, talk: Conversation
     ) -> tuple:
-        """Show another version of a message, or delete it with its replies."""
+        """Show another version of a message, make one of a reply, or delete one."""
         tab = owner(request)
         talk = self._replies.leave(tab) or talk
         index = next((i for i, turn in enumerate(talk.turns) if turn.id == event.key), None)
@@ -150,6 +153,9 @@ class Drawer:
             if index is not None and event.act == "delete":
                 talk = talk.delete(index)
                 self._store.of(tab).rewrite(talk)
+            elif index is not None and event.act == "rewrite":
+                talk = talk.rewrite(index, str(event.value))
+                self._store.of(tab).extend(talk)
             elif index is not None:
                 talk = talk.switch(index, -1 if event.act == "before" else 1)
                 self._store.of(tab).show(talk)
@@ -161,11 +167,13 @@ class Drawer:
 
     def _opened(self, tab: str, query: str, kept: Kept) -> tuple:
         known = model.facts(self._host.engine)
-        remark = ""
+        remark, picker = "", gr.skip()
         if kept.model and kept.model != self._host.source:
             remark = f"Written with {kept.model}; {known.name or 'no model'} is loaded now"
+            picker = gr.Dropdown(choices=choices(kept.model), value=kept.model)  # one press away
         return (
             *self._page(tab, query, kept.conversation, remark),
+            picker,
             *self._panel.values(kept.settings, known),
         )
 
@@ -175,9 +183,4 @@ class Drawer:
 
     def _unchanged(self, why: str, knobs: bool = True) -> tuple:
         same = (gr.skip(),)
-        return (*same * 8, alert(why), *same * (len(self._panel.knobs) if knobs else 0))
-
-
-def owner(request: gr.Request) -> str:
-    """What names a tab."""
-    return request.session_hash or ""
+        return (*same * 8, alert(why), *same * (len(self._panel.knobs) + 1 if knobs else 0))

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+import gradio as gr
+
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 # generators that only wait: their number is not limited, the host queues the work itself
 FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
@@ -9,3 +11,8 @@ LATEX: list[Any] = [
     {"left": "$$", "right": "$$", "display": True},
     {"left": "\\(", "right": "\\)", "display": False},
 ]
+
+
+def owner(request: gr.Request) -> str:
+    """What names a tab."""
+    return request.session_hash or ""

@@ -1,127 +1,42 @@
-"""The one model in memory, and the queues of what the tabs want of it.
+"""The one model in memory, and what the tabs want of it.
 
 Every tab shares the model. Work is done on threads of the host; the page polls a `Job`.
 """
 
-import logging
-import queue
-import threading
-import time
+import gc
 from collections.abc import Callable, Generator, Iterable
+from contextlib import ExitStack
 from typing import Any
 
-from mlx_deepseek.errors import DeepSeekError
-
-log = logging.getLogger(__name__)
+from mlx_deepseek import memory
+from mlx_deepseek.errors import DeepSeekError, MemoryLimitError
+from mlx_deepseek_app.lane import Cancelled, Job, Lane
+from mlx_deepseek_app.model import KeptCaches
 
 Loader = Callable[..., Any]
 
 
-class Cancelled(Exception):
-    """Raised inside a load to end it."""
+def reporter(job: Job, make_room: Callable[[int], None]) -> Callable[[str, int, int], None]:
+    """Notes a load's progress in its job, and ends it when it is cancelled.
 
+    `make_room` is told the bytes that weights take before they are read.
+    """
 
-class Job:
-    """Work that was asked of the host; `take` gives what it has produced since the last call."""
-
-    def __init__(self, owner: str, run: Callable[["Job"], None]) -> None:
-        self.owner = owner
-        self.run = run
-        self.started = False
-        self.began_s = 0.0
-        self.finished = False
-        self.error = ""
-        self.state: tuple[Any, ...] = ()  # a load's progress, for any number of watchers
-        self._cancel = threading.Event()
-        self._out: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the user, or the end of his tab, has asked to stop."""
-        return self._cancel.is_set()
-
-    def cancel(self) -> None:
-        """Ask the worker to stop at the next token; returns at once."""
-        self._cancel.set()
-
-    def put(self, item: Any) -> None:
-        """Called by the worker; stamped with the seconds since the work began."""
-        self._out.put((time.monotonic() - self.began_s, item))
-
-    def take(self) -> list[tuple[float, Any]]:
-        """What is new with its times, oldest first; never waits."""
-        items = []
-        while not self._out.empty():
-            items.append(self._out.get())
-        return items
-
-
-def reporter(job: Job) -> Callable[..., None]:
-    """Notes a load's progress in its job, and ends it when it is cancelled."""
-
-    def progress(*state: Any) -> None:
+    def progress(stage: str, done: int, total: int) -> None:
         if job.cancelled:
             raise Cancelled
-        job.state = state
+        job.state = (stage, done, total)
+        if stage == "load":
+            make_room(total)
 
     return progress
-
-
-class Lane:
-    """A thread that runs jobs one after the other, in order of arrival."""
-
-    def __init__(self, name: str) -> None:
-        self._jobs: list[Job] = []
-        self._changed = threading.Condition()
-        threading.Thread(target=self._work, name=name, daemon=True).start()
-
-    def submit(self, job: Job) -> Job:
-        """Put a job at the end of the queue."""
-        with self._changed:
-            self._jobs.append(job)
-            self._changed.notify()
-        return job
-
-    def cancel(self, owner: str) -> None:
-        """Stop all that this tab has asked for."""
-        with self._changed:
-            for job in self._jobs:
-                if job.owner == owner:
-                    job.cancel()
-
-    def ahead(self, job: Job) -> int:
-        """How many jobs must end before this one starts."""
-        with self._changed:
-            return self._jobs.index(job) if job in self._jobs else 0
-
-    def _work(self) -> None:
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._jobs)
-                job = self._jobs[0]
-            try:
-                if not job.cancelled:
-                    job.began_s = time.monotonic()
-                    job.started = True
-                    job.run(job)
-            except Cancelled:
-                pass
-            except DeepSeekError as error:
-                job.error = str(error)
-            except Exception as error:
-                # the traceback holds no conversation text, the message of the error might
-                log.exception("a job of the app failed")
-                job.error = f"{type(error).__name__}: {error}"
-            finally:
-                with self._changed:
-                    self._jobs.remove(job)
-                job.finished = True
 
 
 class Host:
     """Holds the engine; `loader(source, progress=...)` makes one (`mlx_deepseek.load`).
 
     Replies wait for each other, and loads do; a download does not keep anybody from chatting.
+    `kept` are the conversations' caches.
     """
 
     def __init__(self, loader: Loader) -> None:
@@ -130,6 +45,7 @@ class Host:
         self.loads = Lane("mlx-deepseek-loads")
         self.engine: Any = None
         self.source = ""
+        self.kept = KeptCaches()
         self.first_load: Job | None = None
         self.first_source = ""
 
@@ -140,29 +56,59 @@ class Host:
         return self.first_load
 
     def load(self, owner: str, source: str, recipe: str | None = None) -> Job:
-        """Load `source`; the job's `state` is its progress. The old engine stays on failure."""
+        """Load `source` in place of the engine; the job's `state` is its progress.
+
+        The old engine stays until the new one is there, and if that fails; where memory does not
+        suffice for both, it goes before weights are read.
+        """
         options = {} if recipe is None else {"recipe": recipe}
 
         def run(job: Job) -> None:
-            engine = self._loader(source, progress=reporter(job), **options)
-            self.engine, self.source = engine, source
+            with ExitStack() as until_loaded:
+
+                def make_room(nbytes: int) -> None:
+                    if not memory.fits_beside(nbytes):
+                        until_loaded.enter_context(self.replies.held())
+                        self._let_go()
+
+                progress = reporter(job, make_room)
+                engine = self._loader(source, progress=progress, **options)
+                self.engine, self.source = engine, source
 
         return self.loads.submit(Job(owner, run))
 
     def borrow(self, owner: str, source: str) -> Job:
         """Load `source` beside the engine in memory, which stays; the job yields it."""
 
+        def require_room(nbytes: int) -> None:
+            if not memory.fits_beside(nbytes):
+                raise MemoryLimitError(
+                    f"{source}: its weights take {nbytes / 1e9:.1f} GB, which do not fit beside "
+                    f"{self.source or 'what is in memory'}. Load a smaller model for the chat, or "
+                    "compare with one."
+                )
+
         def run(job: Job) -> None:
-            job.put(self._loader(source, progress=reporter(job)))
+            job.put(self._loader(source, progress=reporter(job, require_room)))
 
         return self.loads.submit(Job(owner, run))
 
+    def unload(self) -> None:
+        """Let go of the model in memory, and of a reply that it is making."""
+        with self.replies.held():
+            self._let_go()
+
     def stream(
-        self, owner: str, reply: Callable[[Any], Iterable[Any]], ahead_s: float = 0.0
+        self,
+        owner: str,
+        reply: Callable[[Any], Iterable[Any]],
+        ahead_s: float = 0.0,
+        *,
+        long: bool = False,
     ) -> Job:
         """Run `reply(engine)`, a stream of chunks, when its turn comes; the job yields them.
 
-        `ahead_s` is added to their times.
+        `ahead_s` is added to their times. After each chunk of a `long` one others go first.
         """
 
         def run(job: Job) -> None:
@@ -173,10 +119,17 @@ class Host:
                 job.began_s -= ahead_s
                 for chunk in chunks:
                     job.put(chunk)
+                    if long and not job.cancelled:
+                        self.replies.give_way()
                     if job.cancelled:
                         break
             finally:
                 if isinstance(chunks, Generator):
                     chunks.close()
 
-        return self.replies.submit(Job(owner, run))
+        return self.replies.submit(Job(owner, run, long=long))
+
+    def _let_go(self) -> None:
+        self.engine, self.source = None, ""
+        self.kept.clear()
+        gc.collect()  # an engine and its caches refer to each other

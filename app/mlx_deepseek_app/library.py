@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub import constants, scan_cache_dir
 
 from mlx_deepseek import catalog, memory, models
-from mlx_deepseek.converted import cache_folder
+from mlx_deepseek.converted import cache_folder, unfinished
 from mlx_deepseek.downloaded import cached_models
 from mlx_deepseek.errors import ConfigError, DeepSeekError
 from mlx_deepseek.prompts import FORMATS
@@ -47,7 +47,10 @@ class RecipeFit:
 
 @dataclass(frozen=True)
 class Card:
-    """One released model; `folders` are its conversions on this disk, `downloaded` its source."""
+    """One released model; `folders` are its conversions on this disk, `downloaded` its source.
+
+    `begun` are the recipes of conversions that were paused or broke off.
+    """
 
     repo: str
     name: str
@@ -61,6 +64,7 @@ class Card:
     fits: tuple[RecipeFit, ...] = ()
     downloaded: bool = False
     folders: tuple[Path, ...] = ()
+    begun: tuple[str, ...] = ()
 
     @property
     def best(self) -> RecipeFit | None:
@@ -98,6 +102,7 @@ def cards(machine_bytes: int | None = None) -> list[Card]:
             fits=recipe_fits(entry, machine) if models.known(entry.config) else (),
             downloaded=entry.repo.lower() in downloaded,
             folders=tuple(converted.get(entry.repo.lower(), ())),
+            begun=tuple(recipe for recipe in RECIPES if unfinished(entry.repo, recipe)),
         )
         for entry in catalog.entries()
     ]
@@ -180,10 +185,7 @@ def source(card: Card, recipe: str) -> tuple[str, str | None]:
 
 def delete(card: Card) -> int:
     """Remove a model's conversions and its download from the disk; returns bytes freed."""
-    freed = 0
-    for folder in card.folders:
-        freed += sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-        shutil.rmtree(folder)
+    freed = sum(map(_removed, card.folders))
     return freed + (delete_download(card.repo) if card.downloaded else 0)
 
 
@@ -200,9 +202,25 @@ def delete_download(repo: str) -> int:
     return strategy.expected_freed_size
 
 
-def free_disk_bytes() -> int:
-    """Room where conversions go."""
-    return shutil.disk_usage(cache_folder()).free
+def discard(card: Card) -> int:
+    """Remove what paused conversions of a model have left; returns bytes freed."""
+    folders = [folder for recipe in RECIPES for folder in unfinished(card.repo, recipe)]
+    return sum(map(_removed, folders))
+
+
+def free_disk_bytes() -> int | None:
+    """Room where conversions go; None if that cannot be known."""
+    try:
+        return shutil.disk_usage(cache_folder()).free
+    except (OSError, DeepSeekError):
+        return None
+
+
+def _removed(folder: Path) -> int:
+    """Remove a folder; returns the bytes that it took, of files with holes those written."""
+    files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+    shutil.rmtree(folder)
+    return sum(min(file.st_size, 512 * file.st_blocks) for file in files)
 
 
 def usable_memory_bytes() -> int:

@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from datetime import date
 from html import escape
 from itertools import groupby
+from typing import Any
 
+from mlx_deepseek_app.conversations import Entry
 from mlx_deepseek_app.session import Conversation
-from mlx_deepseek_app.store import Entry
 from mlx_deepseek_app.text import user_markdown
 
 SHOWN_AT_MOST = 300
@@ -26,13 +27,19 @@ def alert(text: str) -> str:
 
 
 def turns_json(conversation: Conversation) -> str:
-    """For each message that is shown: its turn, its version, and how many there are."""
+    """For each message that is shown: its turn, its version, and how many there are.
+
+    Replies come with their text, to be edited, once there is no other being made.
+    """
     shown = conversation.turns
-    tools = [
-        {"id": turn.id, "user": turn.role == "user", "version": conversation.version(index)}
-        for index, turn in enumerate(shown)
-    ]
-    return json.dumps(tools)
+    busy = bool(shown) and shown[-1].running
+    tools: list[dict[str, Any]] = []
+    for index, turn in enumerate(shown):
+        user = turn.role == "user"
+        tools.append({"id": turn.id, "user": user, "version": conversation.version(index)})
+        if not user and not busy and turn.text.strip():
+            tools[-1]["text"] = turn.text.strip()
+    return json.dumps(tools).replace("<", "\\u003c")  # gradio warns of tags in what it carries
 
 
 def list_html(entries: list[Entry], current: str, searched: bool) -> str:

@@ -7,7 +7,7 @@ import gradio as gr
 
 from mlx_deepseek_app import status
 from mlx_deepseek_app.chat import watch_load
-from mlx_deepseek_app.drawer import owner
+from mlx_deepseek_app.events import owner
 from mlx_deepseek_app.host import Host
 
 

@@ -78,6 +78,10 @@ class KeptCaches:
             self._caches.pop(name, None)
         return kept
 
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._caches.clear()
+
 
 def reply(
     engine: Any, conversation: Conversation, settings: Settings, kept: KeptCache

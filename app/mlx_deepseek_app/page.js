@@ -46,6 +46,8 @@
   };
   const tidy = (node) => {
     if (node.nodeType !== 1) return;
+    // pictures in controls, which have names of their own
+    for (const icon of node.querySelectorAll("svg:not([aria-label], [aria-hidden])")) icon.setAttribute("aria-hidden", "true");
     for (const area of node.matches?.("textarea") ? [node] : node.querySelectorAll("#chat textarea")) {
       if (area.closest("#chat") && /&#\d+;|class="thumb"/.test(area.value)) {
         area.value = decode(area.value);
@@ -75,7 +77,9 @@
   // a card's button: what it means goes through a hidden text box, as the framework wants it
   const act = ({ dataset, parentElement }) => {
     const recipe = parentElement.querySelector("select")?.value ?? "";
-    if (dataset.act === "delete" && !confirm(words.of(`Delete ${dataset.repo} from this disk?`))) return;
+    const losing = { delete: `Delete ${dataset.repo} from this disk?`, drop: "Remove what was downloaded so far?" };
+    losing.discard = losing.drop;
+    if (losing[dataset.act] && !confirm(words.of(losing[dataset.act]))) return;
     const box = $("#models-act textarea, #models-act input");
     box.value = `${dataset.act} ${dataset.repo} ${recipe}`.trim();
     box.dispatchEvent(new Event("input", { bubbles: true }));
@@ -122,6 +126,7 @@
 
   const start = () => {
     applyTheme();
+    tidy(document.body);
     new MutationObserver((changes) => {
       for (const change of changes) {
         if (change.type === "attributes") { if (change.target.closest("#chat")) relabel(change.target); }

@@ -14,7 +14,8 @@ from mlx_deepseek.vision.pictures import open_picture
 from mlx_deepseek_app import status
 from mlx_deepseek_app.answer import Answer
 from mlx_deepseek_app.events import FREE, LATEX, QUIET
-from mlx_deepseek_app.host import Host, Job
+from mlx_deepseek_app.host import Host
+from mlx_deepseek_app.lane import Job
 from mlx_deepseek_app.model import ModelFacts, facts
 from mlx_deepseek_app.seen import Shown, shown, with_boxes
 from mlx_deepseek_app.tables import page_markdown
@@ -60,6 +61,7 @@ class PicturesPage:
                 self.text = gr.Markdown(
                     elem_id="pictures-text", latex_delimiters=LATEX, sanitize_html=True
                 )
+        self.follows = [self.task]
         self._views = gr.State({})
         self._wire()
 
@@ -119,11 +121,11 @@ class PicturesPage:
         """The tab was closed."""
         self.host.replies.cancel(tab(request))
 
-    def on_model(self, known: ModelFacts) -> Any:
-        """What this model can be asked."""
+    def on_model(self, known: ModelFacts) -> list[Any]:
+        """Updates of `follows`: what this model can be asked."""
         names = [name for name, _ in tasks(known.prompt_format)]
         chosen = ASK[0] if ASK[0] in names else names[0]
-        return gr.Dropdown(names, value=chosen)
+        return [gr.Dropdown(names, value=chosen)]
 
     def _show(self, job: Job, answer: Answer, views: Views) -> tuple[str, str, str]:
         size = next(iter(views.values())).size

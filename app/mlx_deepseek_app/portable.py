@@ -11,9 +11,9 @@ from mlx_deepseek.completion import Usage
 from mlx_deepseek.errors import ImageError
 from mlx_deepseek.prompts.tools import ToolCall
 from mlx_deepseek.vision.pictures import open_picture
+from mlx_deepseek_app.conversations import Kept, shortened
 from mlx_deepseek_app.database import StoreError
 from mlx_deepseek_app.session import Conversation, Settings
-from mlx_deepseek_app.store import Kept, shortened
 from mlx_deepseek_app.turns import Picture, State, Turn, is_tree, new_id
 
 FORMAT = "mlx-deepseek conversation"

@@ -1,4 +1,8 @@
-"""System prompts to start from, by the names that the settings panel shows."""
+"""System prompts to start from: some that come with the app, and the user's own, kept by name."""
+
+from mlx_deepseek_app.conversations import shortened
+from mlx_deepseek_app.database import StoreError
+from mlx_deepseek_app.store import Store
 
 NONE = "none"
 PRESETS = {
@@ -15,7 +19,46 @@ PRESETS = {
 }
 
 
-def preset_of(system: str | None) -> str | None:
-    """The name of the preset that a system prompt is; None if it is the user's own."""
-    system = (system or "").strip()
-    return next((name for name, text in PRESETS.items() if text == system), None)
+class Presets:
+    """What a tab can choose from.
+
+    Raises (each method):
+        StoreError: what was saved cannot be read or written.
+    """
+
+    def __init__(self, store: Store, tab: str) -> None:
+        self._store = store
+        self._owner = store.owner(tab)
+
+    def all(self) -> dict[str, str]:
+        """Prompts by name, those that come with the app first."""
+        with self._store.reading() as db:
+            mine = "SELECT name, text FROM presets WHERE owner = ? ORDER BY name"
+            return PRESETS | dict(db.execute(mine, (self._owner,)).fetchall())
+
+    def name_of(self, system: str | None) -> str | None:
+        """The name of the preset that a system prompt is; None if it is none of them."""
+        system = (system or "").strip()
+        return next((name for name, text in self.all().items() if text == system), None)
+
+    def save(self, name: str | None, text: str | None) -> str:
+        """Keep a system prompt, in place of one of the same name; returns the name as kept."""
+        name, text = shortened(name or ""), (text or "").strip()
+        if not name or not text:
+            raise StoreError("Write a system prompt, and its name into the box of presets.")
+        if name in PRESETS:
+            raise StoreError(f"{name} comes with the app. Choose another name.")
+        with self._store.writing() as db:
+            db.execute(
+                "INSERT INTO presets (owner, name, text) VALUES (?, ?, ?) "
+                "ON CONFLICT (owner, name) DO UPDATE SET text = excluded.text",
+                (self._owner, name, text),
+            )
+        return name
+
+    def delete(self, name: str | None) -> None:
+        """Forget one of the user's own."""
+        if name in PRESETS:
+            raise StoreError(f"{name} comes with the app, and stays.")
+        with self._store.writing() as db:
+            db.execute("DELETE FROM presets WHERE owner = ? AND name = ?", (self._owner, name))

@@ -1,4 +1,4 @@
-"""A conversation as a value: what was said, what the page shows, what the model is sent.
+"""A conversation as a value: what was said, and what the model is sent.
 
 Pure functions of frozen data, so that tabs cannot share a turn by accident.
 """
@@ -9,10 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from mlx_deepseek.completion import as_message
-from mlx_deepseek.prompts.tools import ToolCall
-from mlx_deepseek_app.attachments import thumbnail
-from mlx_deepseek_app.structure import card, results
-from mlx_deepseek_app.text import model_markdown, user_markdown
+from mlx_deepseek_app.structure import results
 from mlx_deepseek_app.turns import (
     Picture,
     State,
@@ -22,6 +19,7 @@ from mlx_deepseek_app.turns import (
     newest_below,
     versions,
     without,
+    without_version,
 )
 
 
@@ -75,6 +73,16 @@ class Conversation:
         asked = self.turns[index]
         return self._settled()._asked(text, asked.parent, asked.pictures)
 
+    def rewrite(self, index: int, text: str) -> "Conversation":
+        """Put words of the user's own into the reply at turn `index`, as another version of it."""
+        reply = self.turns[index]
+        if reply.role != "assistant":
+            raise ValueError("only replies can be rewritten")
+        text = text.encode("utf-8", "replace").decode()
+        written = replace(reply, text=text, state="done", error="", id=new_id())
+        settled = self._settled()
+        return replace(settled, nodes=(*settled.nodes, written), tip=written.id)
+
     def resume(self) -> "Conversation":
         """Open the last reply again, to go on where it was cut off."""
         reply = self.turns[-1]
@@ -83,9 +91,15 @@ class Conversation:
         return self._replace_reply(replace(reply, state="writing", error=""))
 
     def delete(self, index: int) -> "Conversation":
-        """Without the exchange that turn `index` belongs to; what followed stays."""
-        question = self._question(index)
-        nodes = without(self._settled().nodes, question)
+        """Without the exchange that turn `index` belongs to; what followed stays.
+
+        Of a reply with other versions only this one goes, with what followed it.
+        """
+        question, settled = self._question(index), self._settled()
+        if self.turns[index] != question and self.version(index)[1] > 1:
+            nodes = without_version(settled.nodes, self.turns[index])
+            return replace(self, nodes=nodes, tip=newest_below(nodes, question.id))
+        nodes = without(settled.nodes, question)
         gone = all(turn.id != self.tip for turn in nodes)
         tip = newest_below(nodes, question.parent) if gone else self.tip
         return replace(self, nodes=nodes, tip=tip)
@@ -194,71 +208,3 @@ def _content(turn: Turn, sees: bool) -> str | list[dict[str, Any]]:
         return turn.text
     pictures = [{"type": "image_url", "image_url": {"url": one.url}} for one in turn.pictures]
     return [*pictures, {"type": "text", "text": turn.text}]
-
-
-def rows(conversation: Conversation) -> tuple[list[dict[str, Any]], list[int]]:
-    """The chat component's messages, and for each the index of the turn that it shows."""
-    shown: list[dict[str, Any]] = []
-    owners: list[int] = []
-    calls: tuple[ToolCall, ...] = ()
-    for index, turn in enumerate(conversation.turns):
-        parts = _asked(turn, calls) if turn.role == "user" else _reply(turn)
-        calls = turn.calls
-        shown.extend(parts)
-        owners.extend([index] * len(parts))
-    if calls and not conversation.turns[-1].running:
-        shown.append(_row("assistant", _note("Write what the tool gives as your next message.")))
-        owners.append(len(conversation.turns) - 1)
-    if conversation.turns and conversation.turns[-1].unfinished:
-        shown[-1]["options"] = [{"value": "continue", "label": "Continue"}]
-    return shown, owners
-
-
-def _asked(turn: Turn, calls: tuple[ToolCall, ...]) -> list[dict[str, Any]]:
-    title = {"title": f"Result of {', '.join(call.name for call in calls)}"} if calls else None
-    pictures = "".join(map(thumbnail, turn.pictures))
-    gap = "\n\n" if pictures and turn.text else ""
-    return [_row("user", pictures + gap + user_markdown(turn.text), title)]
-
-
-def _reply(turn: Turn) -> list[dict[str, Any]]:
-    parts = []
-    if turn.reasoning.strip():
-        thinking = turn.running and not turn.text.strip()
-        metadata: dict[str, Any] = {"title": "Thinking", "status": "pending"}
-        if not thinking:
-            metadata = {"title": "Thought", "status": "done"}
-            if turn.thinking_s is not None:
-                metadata["duration"] = round(turn.thinking_s, 1)
-            if turn.usage is not None and getattr(turn.usage, "reasoning_tokens", 0):
-                metadata["log"] = f"{turn.usage.reasoning_tokens:,} tokens"
-        parts.append(_row("assistant", model_markdown(turn.reasoning.strip()), metadata))
-    if turn.text.strip():
-        parts.append(_row("assistant", model_markdown(turn.text.strip())))
-    for call in turn.calls:
-        parts.append(_row("assistant", card(call), {"title": f"Calls {call.name}"}))
-    if turn.state == "error":
-        parts.append(_row("assistant", _error(turn.error)))
-    elif turn.state == "length":
-        parts.append(_row("assistant", _note("Cut off: the limit of new tokens was reached.")))
-    elif turn.state in ("stopped", "cut"):
-        note = "Stopped." if turn.state == "stopped" else "Cut off: the app ended here."
-        parts.append(_row("assistant", _note(note)))
-    elif turn.state == "done" and not parts:
-        parts.append(_row("assistant", _note("The model answered with nothing.")))
-    return parts
-
-
-# HTML, so that a model cannot write it: `words.js` translates these and nothing else in a message
-def _note(text: str) -> str:
-    return f'<em class="app-note">{text}</em>'
-
-
-def _error(text: str) -> str:
-    said = (f'<span class="app-note">{part}</span>' for part in ("No answer.", user_markdown(text)))
-    return "⚠️ **{}** {}".format(*said)
-
-
-def _row(role: str, markdown: str, metadata: dict[str, Any] | None = None) -> dict[str, Any]:
-    content = [{"type": "text", "text": markdown}]
-    return {"role": role, "content": content, "metadata": metadata or {}}

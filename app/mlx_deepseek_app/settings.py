@@ -5,23 +5,26 @@ from typing import Any
 import gradio as gr
 
 from mlx_deepseek_app import sources
-from mlx_deepseek_app.events import QUIET
 from mlx_deepseek_app.model import ModelFacts
-from mlx_deepseek_app.presets import NONE, PRESETS, preset_of
+from mlx_deepseek_app.preset_panel import PresetPanel
 from mlx_deepseek_app.session import Settings
+from mlx_deepseek_app.store import Store
 from mlx_deepseek_app.structure_panel import StructurePanel
+
+GREEDY = "0 is always the likeliest token."
 
 
 class SettingsPanel:
     """Components of the panel; `knobs` are read for each reply, `model_fields` follow the model."""
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
         with gr.Column(elem_id="settings", min_width=0):
             with gr.Row(elem_id="settings-head"):
                 gr.HTML("<h2>Settings</h2>")
                 gr.Button("Close", elem_id="settings-close", size="sm")
             self._model()
-            self._system()
+            self.prompting = PresetPanel(store)
+            self.system = self.prompting.system
             self.thinking = gr.Checkbox(label="Think before answering", value=True, visible=False)
             self.structure = StructurePanel()
             self._sampling()
@@ -44,21 +47,6 @@ class SettingsPanel:
             self.cancel = gr.Button("Cancel", elem_id="cancel-button", size="sm", visible=False)
         self.outcome = gr.HTML("", elem_id="outcome")
 
-    def _system(self) -> None:
-        self.preset = gr.Dropdown(
-            choices=list(PRESETS), value=NONE, label="Preset", elem_id="preset"
-        )
-        self.system = gr.Textbox(
-            label="System prompt",
-            lines=3,
-            max_lines=10,
-            elem_id="system",
-            placeholder="How the model should behave (optional)",
-        )
-        # one's own words belong to no preset; `input` is what a person does, not what is set
-        self.preset.input(PRESETS.get, self.preset, self.system, queue=False, **QUIET)
-        self.system.change(preset_of, self.system, self.preset, queue=False, **QUIET)
-
     def _sampling(self) -> None:
         with gr.Group():
             self.temperature = gr.Slider(
@@ -66,7 +54,7 @@ class SettingsPanel:
                 2,
                 step=0.05,
                 label="Temperature",
-                info="0 is always the likeliest token.",
+                info=GREEDY,
                 elem_id="temperature",
             )
             self.top_p = gr.Slider(0.05, 1, step=0.01, label="Top p", elem_id="top-p")
@@ -128,11 +116,12 @@ class SettingsPanel:
     def recommendation(self, known: ModelFacts) -> tuple:
         """Updates of `recommended` to the model's values."""
         limit = max(known.window, 17)
+        tokens = min(known.max_tokens, limit)
         return (
-            gr.Slider(value=known.temperature),
-            gr.Slider(value=known.top_p),
+            gr.Slider(value=known.temperature, info=f"{advice(known.temperature)} · {GREEDY}"),
+            gr.Slider(value=known.top_p, info=advice(known.top_p)),
             gr.Slider(value=0),
-            gr.Slider(value=min(known.max_tokens, limit), maximum=limit),
+            gr.Slider(value=tokens, maximum=limit, info=advice(tokens)),
             gr.Number(value=None),
         )
 
@@ -143,3 +132,8 @@ class SettingsPanel:
             self.structure.offered(known),
             *self.recommendation(known)[:4],
         )
+
+
+def advice(value: float) -> str:
+    """What the model's makers recommend, beside the setting."""
+    return f"Recommended: {value:,.4g}" if isinstance(value, float) else f"Recommended: {value:,}"

@@ -44,14 +44,14 @@ def meter(conversation: Conversation, known: ModelFacts, note: str = "") -> str:
 
 def progress(source: str, state: tuple[Any, ...], elapsed_s: float) -> str:
     """A load under way: `state` is (stage, bytes done, bytes in total)."""
-    words = " ".join(STAGES.get(item, item) for item in state if isinstance(item, str))
-    numbers = [item for item in state if isinstance(item, int | float)]
-    bar = "<progress aria-label='Loading'></progress>"
-    if len(numbers) >= 2 and numbers[1] > 0:
-        done, total = numbers[:2]
-        bar = f"<progress aria-label='Loading' value='{done}' max='{total}'></progress>"
-        if total >= GIB / 100:  # smaller ones are over before they can be read
-            words += f" {done / GIB:.2f} of {total / GIB:.2f} GiB"
+    stage, done, total = state or ("", 0, 0)
+    words, amount = STAGES.get(stage, stage), ""
+    if total >= GIB / 100:  # smaller ones are over before they can be read
+        words += f", {total / GIB:.2f} GiB"
+    if total > 0 and stage != "load":  # weights are read in one go
+        amount = f" value='{done}' max='{total}'"
+        words = words.replace(",", f" {done / GIB:.2f} of")
+    bar = f"<progress aria-label='Loading'{amount}></progress>"
     text = escape(f"{words.strip() or 'Reading the model'} · {elapsed_s:.0f} s")
     return f'<div class="load"><b>Loading {escape(source)}</b>{bar}<span>{text}</span></div>'
 
@@ -100,6 +100,16 @@ def room(memory: str, disk: str) -> str:
     return (
         f'<p class="room">This machine: <b>{escape(memory)}</b> of memory for a model, '
         f"<b>{escape(disk)}</b> free on the disk. Sizes and contexts are estimates.</p>"
+    )
+
+
+def in_memory(name: str) -> str:
+    """The model that is loaded, and a button that lets go of it."""
+    if not name:
+        return '<p class="room">No model is in memory.</p>'
+    return (
+        f'<p class="room">In memory: <b class="name">{escape(name)}</b> <button data-act="unload" '
+        f'data-repo="" aria-label="Unload {escape(name)}">Unload</button></p>'
     )
 
 

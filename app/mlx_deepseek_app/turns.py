@@ -102,6 +102,17 @@ def without(nodes: Iterable[Turn], question: Turn) -> tuple[Turn, ...]:
     )
 
 
+def without_version(nodes: Iterable[Turn], turn: Turn) -> tuple[Turn, ...]:
+    """The tree without a turn and all that followed it."""
+    gone, left = {turn.id}, []
+    for other in nodes:
+        if other.id in gone or other.parent in gone:
+            gone.add(other.id)
+        else:
+            left.append(other)
+    return tuple(left)
+
+
 def is_tree(nodes: Iterable[Turn]) -> bool:
     """Whether ids are unique, parents come first, and messages and replies take turns."""
     role_of = {"": "assistant"}  # a conversation begins with a message

@@ -12,17 +12,18 @@ from mlx_deepseek_app.code_page import CodePage
 from mlx_deepseek_app.compare_page import ComparePage
 from mlx_deepseek_app.composer import Composer
 from mlx_deepseek_app.documents_page import DocumentsPage
-from mlx_deepseek_app.drawer import Drawer, owner
-from mlx_deepseek_app.events import FREE, LATEX, QUIET
+from mlx_deepseek_app.drawer import Drawer
+from mlx_deepseek_app.events import FREE, LATEX, QUIET, owner
 from mlx_deepseek_app.hood_page import HoodPage
 from mlx_deepseek_app.host import Host
 from mlx_deepseek_app.listing import turns_json
 from mlx_deepseek_app.loading import Loading
 from mlx_deepseek_app.models_page import ModelsPage
 from mlx_deepseek_app.pictures_page import PicturesPage
-from mlx_deepseek_app.session import Conversation, rows
+from mlx_deepseek_app.session import Conversation
 from mlx_deepseek_app.settings import SettingsPanel
 from mlx_deepseek_app.store import Store
+from mlx_deepseek_app.transcript import rows
 from mlx_deepseek_app.turns import Picture
 
 
@@ -31,6 +32,14 @@ def build(host: Host, store: Store) -> gr.Blocks:
     with gr.Blocks(title="mlx-deepseek", analytics_enabled=False, fill_width=True) as page:
         View(host, store, page)
     return page
+
+
+# Pages for what only some models can do, shown while one is in memory that has the fact.
+SOMETIMES: tuple[tuple[str, Any, str], ...] = (
+    ("Pictures", PicturesPage, "sees"),
+    ("Documents", DocumentsPage, "sees"),
+    ("Code", CodePage, "fills"),
+)
 
 
 # Handlers take the request and the event before *knobs: gradio passes them by position.
@@ -49,27 +58,21 @@ class View:
                 self.drawer = Drawer(host, store, self.replies)
                 with gr.Column(elem_id="talk"):
                     self._talk()
-                self.panel = SettingsPanel()
-            with gr.Tab("Pictures", visible=False) as pictures:
-                self.pictures = PicturesPage(host)
-            with gr.Tab("Documents", visible=False) as documents:
-                self.documents = DocumentsPage(host)
-            with gr.Tab("Code", visible=False) as code:
-                self.code = CodePage(host)
-            with gr.Tab("Models"):
+                self.panel = SettingsPanel(store)
+            self.sometimes: list[tuple[gr.Tab, Any]] = []
+            for name, kind, _ in SOMETIMES:
+                with gr.Tab(name, visible=False) as tab:
+                    self.sometimes.append((tab, kind(host)))
+            with gr.Tab("Models") as models:
                 self.models = ModelsPage(host)
+            # what other tabs have loaded meanwhile
+            models.select(self.models.on_filter, self.models.filters, self.models.shown, **QUIET)
             with gr.Tab("Compare"):
                 self.compare = ComparePage(host)
             with gr.Tab("Under the hood"):
                 self.hood = HoodPage(host)
-        self.able: list[Any] = [
-            self.composer.attach,
-            pictures,
-            documents,
-            code,
-            self.pictures.task,
-            self.documents.mode,
-        ]
+        self.able: list[Any] = [self.composer.attach, *(tab for tab, _ in self.sometimes)]
+        self.following = [part for _, page in self.sometimes for part in page.follows]
         self._wire(page)
 
     def _header(self) -> None:
@@ -127,7 +130,7 @@ class View:
         self.halt.click(self.on_stop, queue=False, **QUIET)
         drawer.new.click(self.on_new, drawer.query, [self.prompt, *shown], queue=False, **QUIET)
         facts = [self.chip, self.chat, self.meter, self.seen, self.panel.picker]
-        told = [*facts, *self.panel.model_fields, *self.able]
+        told = [*facts, *self.panel.model_fields, *self.able, *self.following]
         tell = (self.on_model, [self.conversation, self.seen], told)
         loading = [self.panel.outcome, self.panel.cancel, self.notice]
         # what shows progress does not touch the chat, which stays usable meanwhile
@@ -137,8 +140,11 @@ class View:
         self.panel.cancel.click(load.on_cancel, queue=False, **QUIET)
         self.panel.reset.click(self.on_reset, None, self.panel.recommended, queue=False, **QUIET)
         page.load(load.on_open, None, self.notice, **FREE).then(*tell, **QUIET)
+        prompting = self.panel.prompting
+        page.load(prompting.on_open, None, prompting.preset, **FREE)
         page.load(drawer.on_search, [drawer.query, self.conversation], drawer.list, **FREE)
-        page.load(self.models.on_filter, self.models.filters, self.models.shown, **QUIET)
+        opened = [self.models.outcome, *self.models.shown]
+        page.load(self.models.on_open, self.models.filters, opened, **FREE).then(*tell, **QUIET)
         page.unload(self.on_close)
 
     async def on_send(
@@ -227,12 +233,12 @@ class View:
             picker,
             *(self.panel.fields(known) if changed else (gr.skip(),) * len(self.panel.model_fields)),
             self.composer.on_model(known.sees),
-            *(gr.Tab(visible=can) for can in (known.sees, known.sees, known.fills)),
-            *(self._see(known) if changed else (gr.skip(),) * 2),
+            *(gr.Tab(visible=getattr(known, fact)) for _, _, fact in SOMETIMES),
+            *(self._followed(known) if changed else (gr.skip(),) * len(self.following)),
         )
 
-    def _see(self, known: model.ModelFacts) -> tuple:
-        return self.pictures.on_model(known), self.documents.on_model(known)
+    def _followed(self, known: model.ModelFacts) -> list[Any]:
+        return [update for _, page in self.sometimes for update in page.on_model(known)]
 
     def on_reset(self) -> tuple:
         """The sampling settings that the model's makers recommend."""
@@ -242,8 +248,8 @@ class View:
         """The tab was closed; where nothing is kept, its conversations go with it."""
         self.replies.leave(owner(request))
         self.store.left(owner(request))
-        for tab in (self.pictures, self.documents, self.code, self.compare, self.hood):
-            tab.on_close(request)
+        for page in (*(page for _, page in self.sometimes), self.compare, self.hood):
+            page.on_close(request)
 
     # -- what is shown -----------------------------------------------------------------------
 

@@ -8,9 +8,9 @@ window.words = (() => {
   // what people and models have written, names and code
   const THEIRS = [
     "#chat .message-content", "#chat .thought-group > .content", "#chat .example-content",
-    "#conversations [data-act=open]", "#conversations li input", "#model-chip b:not(.app-note)", ".card h3",
+    "#conversations [data-act=open]", "#conversations li input", "#model-chip b:not(.app-note)", ".card h3", ".room .name",
     "#compare [data-testid=markdown]", "#pictures-text", "#documents-text", "#code-filled .cm-content", ".seen rect", ".seen text",
-    ".file-preview .filename", "pre", "code", "script", "style",
+    ".pane textarea", ".file-preview .filename", "pre", "code", "script", "style",
   ].join();
   const OURS = ".app-note"; // what the app says among them, see session.py and status.py
   const DROPDOWN = "input[role=combobox]";

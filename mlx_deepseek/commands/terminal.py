@@ -95,6 +95,8 @@ def progress_bar() -> "Iterator[Progress | None]":
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
                 tasks[stage] = shown.add_task(TITLES.get(stage, stage), total=None)
-            shown.update(tasks[stage], completed=done, total=total or None)
+            # weights are read in one go, of which there is nothing to show but that it lasts
+            known = total if stage != "load" else 0
+            shown.update(tasks[stage], completed=done, total=known or None)
 
         yield report

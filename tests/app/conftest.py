@@ -76,19 +76,28 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
     """Opens tabs; at the end of the test none may have complained or left this machine."""
     contexts, problems = [], []
 
-    def open_page(served: Served, *, width: int = 1280, height: int = 800, **options: Any) -> Any:
+    def open_page(
+        served: Served,
+        *,
+        ready: str = "#chat .example",
+        watched: bool = True,
+        width: int = 1280,
+        height: int = 800,
+        **options: Any,
+    ) -> Any:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(30_000)
-        page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
-        page.on(
-            "console",
-            lambda note: note.type == "error" and problems.append(f"console: {note.text}"),
-        )
+        if watched:  # the server is not killed
+            page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
+            page.on(
+                "console",
+                lambda note: note.type == "error" and problems.append(f"console: {note.text}"),
+            )
         page.on("request", lambda asked: is_local(asked.url) or problems.append(asked.url))
         page.goto(served.url)
-        page.wait_for_selector("#chat .example")
+        page.wait_for_selector(ready)
         return page
 
     yield open_page

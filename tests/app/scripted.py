@@ -25,7 +25,7 @@ class Chunk:
     finish_reason: str | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class ScriptedEngine:
     """Answers the last message: "slow" never ends, "fail" fails, "say: X" says X, else an echo.
 
@@ -122,7 +122,7 @@ def load(source: str, *, progress: Any = None) -> ScriptedEngine:
     if source == "broken":
         raise CheckpointError("broken/config.json: missing. Download the checkpoint again.")
     if progress is not None:
-        progress(1, 2)
+        progress("load", 0, 2)
     if source == "eyes":
         known = SimpleNamespace(thinking=None, id="ocr")
         return ScriptedEngine(source, sees=True, modes=("tiny", "base"), prompt_format=known)

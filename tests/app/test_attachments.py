@@ -18,11 +18,13 @@ from mlx_deepseek_app.attachments import (
 )
 from mlx_deepseek_app.chat import unseen
 from mlx_deepseek_app.command import serve
+from mlx_deepseek_app.conversations import Kept
 from mlx_deepseek_app.database import StoreError
 from mlx_deepseek_app.model import ModelFacts
-from mlx_deepseek_app.session import Conversation, Settings, rows
-from mlx_deepseek_app.store import Kept, Store
+from mlx_deepseek_app.session import Conversation, Settings
+from mlx_deepseek_app.store import Store
 from mlx_deepseek_app.text import user_markdown
+from mlx_deepseek_app.transcript import rows
 from mlx_deepseek_app.turns import Picture
 from tests.app import scripted
 from tests.app.test_structure import called

@@ -13,10 +13,11 @@ from tests.app.test_browser import ANSWER, ASKED, THOUGHT, ask, idle
 
 pytestmark = pytest.mark.browser
 
-# what people and models write; quoted in labels, it comes after a colon
+# what people and models write, code, and what Gradio hides; quoted in labels, it follows a colon
 CONTENT = """#chat .message-content, #chat .thought-group > .content, #chat .example-content,
  #conversations [data-act=open], #compare [data-testid=markdown], #documents-text, #pictures-text,
- .seen rect, .seen text, .file-preview .filename, script, style"""
+ .pane textarea, .seen rect, .seen text, .file-preview .filename, [data-testid=status-tracker],
+ script, style"""
 QUOTED = re.compile(r"^((?:您|模型)的消息|使用示例 \d+|[^：]*)：.*", re.DOTALL)
 MODEL = re.compile(r".*（(?=已转换|已下载)")
 NAMES = sorted(
@@ -182,10 +183,9 @@ def test_only_the_apps_own_notes_are_translated_in_a_message(site, open_page):
     assert copied == "⚠️ **No answer.** this prompt needs 9 GiB, 4 GiB are free. Shorten it."
 
 
-def test_without_a_model_the_page_says_so_in_chinese(browser):
+def test_without_a_model_the_page_says_so_in_chinese(open_page):
     served = serve(scripted.load, "broken")
-    page = browser.new_page(locale="zh-CN")
-    page.goto(served.url)
+    page = open_page(served, ready="#notice", locale="zh-CN")
     expect(page.locator("#model-chip")).to_have_text("未加载模型")
     expect(page.locator("#notice")).to_contain_text("文件缺失。请重新下载检查点。")
     reader = Reader(page)

@@ -6,8 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
+
+import pytest
+from playwright.sync_api import expect
 
 from mlx_deepseek_app.store import Store
+from tests.app import scripted
+from tests.app.test_browser import ANSWER, ask
 
 # One tab that waits for a reply without end; it prints how many words the model has written.
 APP = """
@@ -30,6 +36,15 @@ async def main():
         print(page.conversation.turns[-1].text.count("tick"), flush=True)
 
 asyncio.run(main())
+"""
+PAGE = """
+import sys
+from pathlib import Path
+from mlx_deepseek_app.command import serve
+from tests.app import scripted
+served = serve(lambda source, **_: scripted.load(source), "scripted", data=Path(sys.argv[1]))
+print(served.url, flush=True)
+served.wait()
 """
 LOST_S = 1.0
 
@@ -64,3 +79,39 @@ def test_a_killed_app_has_kept_all_but_the_last_second(tmp_path):
     a_second_ago = max(words for at, words in seen if at < seen[-1][0] - LOST_S)
     assert len(re.findall("tick", reply.text)) >= a_second_ago > 0
     assert reply.unfinished  # the page offers to go on with it
+
+
+def started(folder):
+    """The app in a process of its own, and its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", PAGE, str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+@pytest.mark.browser
+def test_a_killed_app_shows_the_conversation_again(open_page, tmp_path):
+    process, url = started(tmp_path)
+    page = open_page(SimpleNamespace(url=url), watched=False)
+    ask(page, "slow and steady")
+    expect(page.locator(ANSWER).last).to_contain_text("tick tick tick")
+    page.wait_for_timeout(1500)
+    shown = page.locator(ANSWER).last.inner_text().count("tick")
+    process.kill()
+    process.wait()
+    page.close()
+    process, url = started(tmp_path)
+    again = open_page(SimpleNamespace(url=url))
+    again.locator("#conversations [data-act=open]").click()
+    expect(again.locator(ANSWER).last).to_have_text("Cut off: the app ended here.")
+    kept = again.locator(ANSWER).nth(-2).inner_text().count("tick")
+    assert kept > shown - 1.1 * LOST_S / scripted.ScriptedEngine.step_s
+    expect(again.get_by_role("button", name="Continue")).to_be_visible()
+    again.close()
+    process.kill()
+    process.wait()

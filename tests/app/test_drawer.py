@@ -99,6 +99,31 @@ def test_versions_of_a_message_and_its_deletion(kept_site, open_page):
     expect(page.locator(ASKED)).to_have_count(1)
 
 
+def test_a_reply_is_edited_as_another_version_and_a_version_is_deleted(kept_site, open_page):
+    page = open_page(kept_site)
+    ask(page, "say: a *star*")
+    idle(page)
+    page.get_by_label("Edit this reply").click()
+    editor = page.locator(".turn-editor textarea")
+    expect(editor).to_have_value("a *star*")
+    expect(editor).to_be_focused()
+    editor.press("Escape")
+    expect(editor).to_have_count(0)
+    page.get_by_label("Edit this reply").click()
+    editor.fill("my *own* words")
+    page.get_by_role("button", name="Save", exact=True).click()
+    expect(page.locator(ANSWER).last).to_have_text("my own words")
+    expect(page.get_by_label("Version 2 of 2")).to_be_visible()
+    ask(page, "say: on")
+    idle(page)
+    page.get_by_label("Delete this version of the reply and what follows it").click()
+    page.get_by_role("button", name="Delete? Delete this version").click()
+    expect(page.locator(ANSWER).last).to_have_text("a star")
+    expect(page.locator(ASKED)).to_have_count(1)
+    page.reload()
+    expect(page.locator(ANSWER).last).to_have_text("a star")
+
+
 def test_a_stopped_reply_goes_on(kept_site, open_page):
     page = open_page(kept_site)
     ask(page, "slow")

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_deepseek_app import portable
+from mlx_deepseek_app.conversations import Kept
 from mlx_deepseek_app.database import StoreError
 from mlx_deepseek_app.session import Conversation, Settings
-from mlx_deepseek_app.store import Kept
 from tests.app.test_session import answered
 
 TALK = answered(answered(Conversation().ask("one"), "Hi.", "They greet.").ask("two"))

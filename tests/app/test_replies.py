@@ -3,6 +3,7 @@
 import asyncio
 import threading
 import time
+import weakref
 from dataclasses import replace
 
 import pytest
@@ -175,4 +176,76 @@ def test_without_a_model_the_reply_says_so():
 
     host = Host(loader)
     page = asyncio.run(answer(Replies(host), "a", "hi"))
+    assert "No model is loaded" in page.conversation.turns[-1].error
+
+
+class Crowded:
+    """Engines of which one fits into memory at a time, and who has been let go."""
+
+    def __init__(self, monkeypatch):
+        self.there = weakref.WeakSet()
+        monkeypatch.setattr("mlx_deepseek.memory.fits_beside", self.fits_beside)
+
+    def fits_beside(self, nbytes):
+        return not self.there
+
+    def load(self, source, *, progress):
+        engine = scripted.load(source, progress=progress)
+        self.there.add(engine)
+        return engine
+
+
+def loaded(host, source):
+    job = host.load("a", source)
+    wait_for(lambda: job.finished)
+    assert not job.error
+
+
+def test_where_two_do_not_fit_the_old_model_goes_before_the_new_one_comes(monkeypatch):
+    crowded = Crowded(monkeypatch)
+    host = Host(crowded.load)
+    loaded(host, "one")
+    host.kept.cache("talk", host.engine)
+    slow = host.stream("b", lambda engine: engine.stream([{"content": "slow"}]))
+    wait_for(lambda: slow.started)
+    loaded(host, "two")
+    assert slow.cancelled
+    assert [engine.name for engine in crowded.there] == ["two"]
+    fine = asyncio.run(answer(Replies(host), "b", "say: on"))
+    assert fine.conversation.turns[-1].text == "on"
+
+
+def test_where_two_fit_the_old_model_stays_until_the_new_one_is_there():
+    there = []
+
+    def loader(source, *, progress):
+        progress("load", 0, 2)
+        there.append(host.source)
+        return scripted.load(source)
+
+    host = Host(loader)
+    loaded(host, "one")
+    loaded(host, "two")
+    assert there == ["", "one"]
+
+
+def test_a_model_beside_the_chats_must_fit_beside_it(monkeypatch):
+    host = Host(Crowded(monkeypatch).load)
+    loaded(host, "one")
+    job = host.borrow("b", "two")
+    wait_for(lambda: job.finished)
+    assert "do not fit beside one" in job.error
+    assert host.source == "one"
+
+
+def test_unloading_stops_a_reply_and_leaves_no_model(monkeypatch):
+    crowded = Crowded(monkeypatch)
+    host = Host(crowded.load)
+    loaded(host, "one")
+    slow = host.stream("b", lambda engine: engine.stream([{"content": "slow"}]))
+    wait_for(lambda: slow.started)
+    host.unload()
+    assert slow.finished
+    assert not crowded.there
+    page = asyncio.run(answer(Replies(host), "b", "hi"))
     assert "No model is loaded" in page.conversation.turns[-1].error

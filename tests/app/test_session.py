@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mlx_deepseek_app.session import Conversation, rows
+from mlx_deepseek.completion import Usage
+from mlx_deepseek_app.session import Conversation
+from mlx_deepseek_app.transcript import rows
 from mlx_deepseek_app.turns import is_tree
 from tests.app.scripted import Chunk
 
@@ -24,11 +26,13 @@ def histories(draw):
     steps = [talk]
     for _ in range(draw(st.integers(0, 8))):
         index = draw(st.integers(0, len(talk.turns) - 1))
-        match draw(st.sampled_from(["ask", "edit", "retry", "switch", "resume"])):
+        match draw(st.sampled_from(["ask", "edit", "rewrite", "retry", "switch", "resume"])):
             case "ask":
                 talk = talk.ask(draw(words))
             case "edit":
                 talk = talk.edit(index - index % 2, draw(words))
+            case "rewrite" if not talk.turns[-1].running:
+                talk = talk.rewrite(index | 1, draw(words))
             case "retry":
                 talk = talk.retry(index)
             case "switch":
@@ -57,13 +61,15 @@ def test_a_reply_is_written_and_sent_back_with_its_reasoning():
     ]
 
 
-def test_thinking_is_open_until_the_answer_starts_and_then_says_how_long():
-    thinking = Conversation().ask("hello").write([(1.5, Chunk(reasoning="Hm"))])
-    assert rows(thinking)[0][1]["metadata"] == {"title": "Thinking", "status": "pending"}
+def test_thinking_is_open_while_it_lasts_and_always_says_how_long():
+    counted = Chunk(reasoning="Hm", usage=Usage(1, 1200, reasoning_tokens=1200))
+    thinking = Conversation().ask("hello").write([(1.5, counted)])
+    open_now = {"title": "Thinking for 1.5 s · 1,200 tokens", "status": "pending"}
+    assert rows(thinking)[0][1]["metadata"] == open_now
     writing = thinking.write([(1.75, Chunk(text="Hi"))])
-    expected = {"title": "Thought", "status": "done", "duration": 1.8}
-    assert rows(writing)[0][1]["metadata"] == expected
-    assert rows(writing.finish())[0][1]["metadata"] == expected
+    folded = {"title": "Thought for 1.8 s · 1,200 tokens", "status": "done"}
+    assert rows(writing)[0][1]["metadata"] == folded
+    assert rows(writing.finish())[0][1]["metadata"] == folded
 
 
 def test_retry_and_edit_drop_what_followed():
@@ -129,6 +135,7 @@ def test_branches_never_lose_a_turn_and_stay_a_tree(steps):
 def test_deleting_takes_one_exchange_and_keeps_the_others(steps, data):
     talk = steps[-1]
     index = data.draw(st.integers(0, len(talk.turns) - 1))
+    index -= index % 2 and talk.version(index)[1] > 1  # else only a version goes
     left = talk.delete(index)
     assert is_tree(left.nodes)
     asked = talk.turns[index - index % 2]
@@ -162,3 +169,24 @@ def test_a_cut_off_reply_goes_on_where_it_was():
 
 def test_half_of_a_surrogate_pair_does_not_spoil_a_conversation():
     Conversation().ask("\ud800").turns[0].text.encode()
+
+
+def test_a_reply_is_put_into_other_words_as_another_version():
+    talk = answered(Conversation().ask("one"), "fine", "Hm").ask("two")
+    with pytest.raises(ValueError, match="replies"):
+        talk.rewrite(0, "x")
+    mine = talk.finish(stopped=True).rewrite(1, "better")
+    assert [turn.text for turn in mine.turns] == ["one", "better"]
+    assert (mine.turns[1].reasoning, mine.turns[1].state) == ("Hm", "done")
+    assert mine.version(1) == (2, 2)
+    assert mine.ask("next").messages()[1]["content"] == "better"
+
+
+def test_one_version_of_a_reply_is_deleted_and_the_others_stay():
+    talk = answered(answered(Conversation().ask("one"), "first").ask("two"))
+    other = answered(talk.retry(1), "second")
+    left = other.delete(1)
+    assert [turn.text for turn in left.turns] == ["one", "first", "two", "fine"]
+    assert is_tree(left.nodes)
+    gone = other.switch(1, -1).delete(1)  # with what followed it
+    assert [turn.text for turn in gone.nodes] == ["one", "second"]

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from mlx_deepseek.prompts.tools import ToolCall
 from mlx_deepseek_app import portable, turn_table
+from mlx_deepseek_app.conversations import Kept
 from mlx_deepseek_app.database import SCHEMA, StoreError, data_folder
 from mlx_deepseek_app.session import Conversation, Settings
-from mlx_deepseek_app.store import FILE, Kept, Store
+from mlx_deepseek_app.store import FILE, Store, prefix_folder
 from tests.app.scripted import Chunk
 from tests.app.test_session import answered, talks, words
 from tests.app.test_structure import called
@@ -287,3 +288,18 @@ def test_a_second_of_writing_costs_little_in_a_long_conversation(mine):
 
 def test_turn_table_reads_what_like_means():
     assert turn_table.like(r"50%_\\") == r"%50\%\_\\\\%"
+
+
+def test_a_rewritten_reply_is_there_after_reopening_and_found(tmp_path, mine, store):
+    talk = keep(mine, "one").rewrite(1, "quite other words")
+    mine.extend(talk)
+    assert mine.open(talk.id).conversation == talk
+    assert len(mine.entries("quite other")) == 1
+
+
+def test_what_models_have_read_goes_with_what_is_deleted(tmp_path, mine, store):
+    talk = keep(mine, "one", "two")
+    for forget in (lambda: mine.rewrite(talk.delete(0)), lambda: mine.delete(talk.id)):
+        (prefix_folder(tmp_path) / "ab").mkdir(parents=True)
+        forget()
+        assert not prefix_folder(tmp_path).exists()
