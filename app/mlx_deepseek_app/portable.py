@@ -13,7 +13,7 @@ from mlx_deepseek.prompts.tools import ToolCall
 from mlx_deepseek.vision.pictures import open_picture
 from mlx_deepseek_app.conversations import Kept, shortened
 from mlx_deepseek_app.database import StoreError
-from mlx_deepseek_app.session import Conversation, Settings
+from mlx_deepseek_app.session import LARGEST_SEED, Conversation, Settings
 from mlx_deepseek_app.turns import Picture, State, Turn, is_tree, new_id
 
 FORMAT = "mlx-deepseek conversation"
@@ -25,7 +25,7 @@ RANGES = {
     "top_p": (0.05, 1),
     "top_k": (0, 200),
     "max_tokens": (1, 2**31),
-    "seed": (0, 2**63 - 1),
+    "seed": (0, LARGEST_SEED),
 }
 WHOLE = ("top_k", "max_tokens", "seed")
 

@@ -22,6 +22,8 @@ from mlx_deepseek_app.turns import (
     without_version,
 )
 
+LARGEST_SEED = 2**63 - 1
+
 
 @dataclass(frozen=True)
 class Settings:

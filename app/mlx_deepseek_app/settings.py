@@ -7,7 +7,7 @@ import gradio as gr
 from mlx_deepseek_app import sources
 from mlx_deepseek_app.model import ModelFacts
 from mlx_deepseek_app.preset_panel import PresetPanel
-from mlx_deepseek_app.session import Settings
+from mlx_deepseek_app.session import LARGEST_SEED, Settings
 from mlx_deepseek_app.store import Store
 from mlx_deepseek_app.structure_panel import StructurePanel
 
@@ -62,11 +62,12 @@ class SettingsPanel:
             self.max_tokens = gr.Slider(
                 16, 2048, step=1, label="Max new tokens", elem_id="max-tokens"
             )
-            self.seed = gr.Number(
-                value=None,
-                precision=0,
-                minimum=0,
+            # no Number: an empty one shows, and sends, 0
+            self.seed = gr.Textbox(
                 label="Seed",
+                lines=1,
+                max_lines=1,
+                max_length=len(str(LARGEST_SEED)),
                 elem_id="seed",
                 placeholder="random",
             )
@@ -80,7 +81,7 @@ class SettingsPanel:
         top_p: float,
         top_k: float,
         max_tokens: float,
-        seed: float | None,
+        seed: str,
         *structure: Any,
     ) -> Settings:
         """The values of `knobs` as settings."""
@@ -91,7 +92,7 @@ class SettingsPanel:
             top_p=float(top_p),
             top_k=int(top_k),
             max_tokens=int(max_tokens),
-            seed=None if seed is None else int(seed),
+            seed=read_seed(seed),
             **self.structure.read(*structure),
         )
 
@@ -109,7 +110,7 @@ class SettingsPanel:
             gr.Textbox(value=settings.system),
             gr.Checkbox(value=settings.thinking is not False),
             *(temperature, top_p, gr.Slider(value=settings.top_k), tokens),
-            gr.Number(value=settings.seed),
+            gr.Textbox(value="" if settings.seed is None else str(settings.seed)),
             *self.structure.values(settings),
         )
 
@@ -122,7 +123,7 @@ class SettingsPanel:
             gr.Slider(value=known.top_p, info=advice(known.top_p)),
             gr.Slider(value=0),
             gr.Slider(value=tokens, maximum=limit, info=advice(tokens)),
-            gr.Number(value=None),
+            gr.Textbox(value=""),
         )
 
     def fields(self, known: ModelFacts) -> tuple[Any, ...]:
@@ -132,6 +133,22 @@ class SettingsPanel:
             self.structure.offered(known),
             *self.recommendation(known)[:4],
         )
+
+
+def read_seed(text: str) -> int | None:
+    """What was typed as a seed; None for nothing.
+
+    Raises:
+        gr.Error: no whole number that a generator takes.
+    """
+    text = (text or "").strip()
+    if not text:
+        return None
+    if not text.isdecimal() or int(text) > LARGEST_SEED:
+        raise gr.Error(
+            f"The seed is {text}. Expected a whole number, or nothing: random each time."
+        )
+    return int(text)
 
 
 def advice(value: float) -> str:

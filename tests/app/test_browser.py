@@ -161,8 +161,16 @@ def test_settings_are_used_and_reset(site, engines, open_page):
     page.get_by_label("Think before answering").uncheck()
     temperature = page.locator("#temperature input[type=number]")
     temperature.fill("0.7")
-    page.locator("#seed input").fill("11")
-    page.locator("#seed input").press("Tab")
+    seed = page.get_by_label("Seed")
+    expect(seed).to_have_value("")
+    ask(page, "say: x")
+    idle(page)
+    assert engines[-1].calls[-1]["sampling"].seed is None
+    seed.fill("eleven")
+    page.locator("#prompt textarea").fill("say: x")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("The seed is eleven.")).to_be_visible()
+    seed.fill("11")
     ask(page, "say: x")
     idle(page)
     call = engines[-1].calls[-1]
