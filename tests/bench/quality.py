@@ -27,8 +27,8 @@ from mlx_deepseek_convert.planner import make_plan
 from mlx_deepseek_convert.quality.budget import choose, describe, recipe, sizes
 from mlx_deepseek_convert.quality.calibrate import calibrate
 from mlx_deepseek_convert.quality.report import Wanted, measure, sequences
-from mlx_deepseek_convert.quality.sensitivity import as_table
 from mlx_deepseek_convert.quality.sensitivity import measure as measure_costs
+from mlx_deepseek_convert.quality.shipped import as_table
 from mlx_deepseek_convert.source import open_source
 from mlx_deepseek_convert.write import execute
 
