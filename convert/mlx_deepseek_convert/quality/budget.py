@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from mlx_deepseek.errors import ConfigError
 from mlx_deepseek.memory import machine_memory_bytes
+from mlx_deepseek_convert.amounts import in_words
 from mlx_deepseek_convert.planner import draft
 from mlx_deepseek_convert.quality.classes import MTP, TensorClass, class_of, pattern_of
 from mlx_deepseek_convert.quality.layerwise import Progress, part_of, silent
@@ -99,7 +100,7 @@ def choose(sizes: Sizes, costs: Costs, budget_bytes: int) -> dict[TensorClass, i
     room = budget_bytes - sum(sizes[member][BITS[0]] for member in sizes)
     if room < 0:
         raise ConfigError(
-            f"Does not fit: {BITS[0]} bits everywhere take {-room / 1e9:.2f} GB more. Expected a "
+            f"Does not fit: {BITS[0]} bits everywhere take {in_words(-room)} more. Expected a "
             "larger budget, or a smaller model."
         )
     while step := _best_step(chosen, losses, sizes, room):
