@@ -58,10 +58,13 @@ def fitted(source: Source, size: str, wanted: Wanted, progress: Progress = silen
 
 
 def is_measurable(source: Source) -> bool:
-    """Whether a source is on this machine, and a layer in float32, exact and quantized, fits."""
-    return source.remote is None and 2 * (_largest_part(source) + STATES_BYTES) < (
-        machine_memory_bytes()
-    )
+    """Whether a source is on this machine, and its memory holds what measuring takes."""
+    return source.remote is None and measuring_bytes(source) < machine_memory_bytes()
+
+
+def measuring_bytes(source: Source) -> int:
+    """The largest layer in float32, as it is read, exact and quantized, and hidden states."""
+    return 3 * _largest_part(source) + 2 * STATES_BYTES
 
 
 def _largest_part(source: Source) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from mlx_deepseek.converted import cache_folder, converter_version
@@ -10,6 +11,8 @@ from mlx_deepseek_convert.quality.layerwise import Progress
 from mlx_deepseek_convert.quality.report import Wanted, sequences
 from mlx_deepseek_convert.quality.sensitivity import Costs, measure
 from mlx_deepseek_convert.source import Source
+
+ENOUGH_TOKENS = 1024  # of a text: each runs through every variant
 
 
 def measured_once(source: Source, wanted: Wanted, progress: Progress) -> Costs:
@@ -21,6 +24,7 @@ def measured_once(source: Source, wanted: Wanted, progress: Progress) -> Costs:
     path = cache_folder() / f"sensitivity-{_key(source, wanted)}.json"
     if path.is_file():
         return _parse(path)
+    wanted = replace(wanted, tokens=wanted.tokens or ENOUGH_TOKENS)
     costs = measure(source.folder, sequences(source.folder, wanted, held_out=False), progress)
     rows = [[member.kind, member.layer, found] for member, found in costs.items()]
     beside = path.with_suffix(".new")

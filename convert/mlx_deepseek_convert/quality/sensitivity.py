@@ -113,14 +113,13 @@ class Passage:
         self.changes: dict[tuple[TensorClass, int], float] = defaultdict(float)
 
     def embed(self) -> None:
-        """From tokens to what the first layer gets."""
+        """From tokens to what the first layer gets; of the embedding, the rows that they take."""
         self.exact = self.stream.embed(self.batches)
         with self.stream.part(self.stream.embedding) as embedding:
-            for member, modules in self._inside(self.stream.embedding):
+            for member, _ in self._inside(self.stream.embedding):
                 for bits in BITS:
-                    with quantized(modules, bits):
-                        pairs = zip(self.batches, self.exact, strict=True)
-                        changed = computed([_words(embedding, *pair) for pair in pairs])
+                    pairs = zip(self.batches, self.exact, strict=True)
+                    changed = computed([_words(embedding, *pair, bits) for pair in pairs])
                     self.changes[member, bits] += _change(changed, self.exact)
                     if bits in self.variants[member]:
                         self.variants[member][bits].states = changed
@@ -212,9 +211,9 @@ def _change(changed: States, exact: States) -> float:
     return float(part / whole)
 
 
-def _words(embedding: Any, batch: Batch, exact: mx.array) -> mx.array:
-    """Embeddings of a batch, with pictures' features as they are."""
-    words = embedding(mx.maximum(batch.ids, 0)).astype(exact.dtype)
+def _words(embedding: Any, batch: Batch, exact: mx.array, bits: int) -> mx.array:
+    """Embeddings of a batch in `bits`, with pictures' features as they are."""
+    words = stored(embedding(mx.maximum(batch.ids, 0)), bits).astype(exact.dtype)
     return mx.where(batch.ids[..., None] < 0, exact, words)
 
 
