@@ -9,7 +9,7 @@ What it means   maps, rules -> ops, laws -> steps; adapters
 What to store   recipes -> outputs, exact -> planner: a Plan, from headers alone
 Where it goes   pieces: every byte's place, before a value is read
 Doing it        write: supply, download -> pipeline -> writer -> sealing; workspace, journal
-Around it       checks, companions, card, upload, api, command
+Around it       checks, amounts, companions, card, upload, api, command
 """
 
 from importlib import import_module

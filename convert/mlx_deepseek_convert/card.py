@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 
 from mlx_deepseek import catalog
+from mlx_deepseek_convert.amounts import in_words
 from mlx_deepseek_convert.planner import Plan
 from mlx_deepseek_convert.source import Source
 
@@ -56,7 +57,7 @@ def model_card(plan: Plan) -> str:
         "",
         f"Converted by mlx-deepseek from `{source}`{commit} with recipe `{plan.recipe}`: "
         f"{plan.parameters:,} parameters at {plan.bits_per_weight:.2f} bits per weight, "
-        f"{plan.bytes_out / 1e9:.2f} GB. The source's licence applies.",
+        f"{in_words(plan.bytes_out)}. The source's licence applies.",
         "",
         "| stored as | parameters |",
         "|---|---|",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mlx_deepseek.errors import CheckpointError, MemoryLimitError
 from mlx_deepseek.memory import machine_memory_bytes
+from mlx_deepseek_convert.amounts import in_words
 from mlx_deepseek_convert.pieces import Layout, Piece, lay_out
 from mlx_deepseek_convert.pipeline import AHEAD, CPU_STREAMS
 from mlx_deepseek_convert.planner import Plan
@@ -48,7 +49,7 @@ def check_space(plan: Plan, target: Path) -> None:
     free = shutil.disk_usage(place).free
     if free < needed:
         raise CheckpointError(
-            f"{place}: {free / 1e9:.1f} GB free, the conversion takes {needed / 1e9:.1f} GB. "
+            f"{place}: {in_words(free)} free, the conversion takes {in_words(needed)}. "
             "Free space, choose another disk or a recipe with fewer bits."
         )
 
@@ -77,8 +78,8 @@ def check_memory(plan: Plan, layout: Layout) -> None:
     needed, machine = peak_bytes(layout), machine_memory_bytes()
     if needed > machine:
         raise MemoryLimitError(
-            f"{plan.source.folder}: converting takes {needed / 1e9:.1f} GB of memory. Expected at "
-            f"most this machine's {machine / 1e9:.1f} GB; use a larger one."
+            f"{plan.source.folder}: converting takes {in_words(needed)} of memory. Expected at "
+            f"most this machine's {in_words(machine)}; use a larger one."
         )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlx_deepseek.progress import Progress
+from mlx_deepseek_convert.amounts import in_words
 from mlx_deepseek_convert.recipes import RECIPES
 
 if TYPE_CHECKING:
@@ -166,11 +167,11 @@ def _plan_text(plan: dict[str, Any]) -> str:
         (
             f"{plan['source']} ({plan['model_type']}) -> {plan['target']}, {plan['recipe']}",
             f"  {plan['recipe_detail']}",
-            f"  {plan['tensors_in']:,} tensors, {plan['bytes_in'] / 1e9:,.2f} GB",
+            f"  {plan['tensors_in']:,} tensors, {in_words(plan['bytes_in'])}",
             *_common(plan),
-            *(f"  file {file['name']}: {file['bytes'] / 1e9:,.2f} GB" for file in plan["files"]),
-            f"  takes {plan['disk_bytes'] / 1e9:,.2f} GB of disk, "
-            f"at most {plan['peak_bytes'] / 1e9:,.2f} GB of memory",
+            *(f"  file {file['name']}: {in_words(file['bytes'])}" for file in plan["files"]),
+            f"  takes {in_words(plan['disk_bytes'])} of disk, "
+            f"at most {in_words(plan['peak_bytes'])} of memory",
             "Nothing was written (--dry-run).",
         )
     )
@@ -193,7 +194,7 @@ def _report_text(report: dict[str, Any]) -> str:
 def _common(numbers: dict[str, Any]) -> list[str]:
     exact = numbers["exact_parameters"]
     return [
-        f"  {numbers['tensors_out']:,} tensors, {numbers['bytes_out'] / 1e9:,.2f} GB, "
+        f"  {numbers['tensors_out']:,} tensors, {in_words(numbers['bytes_out'])}, "
         f"{numbers['parameters']:,} parameters at {numbers['bits_per_weight']:.2f} bits",
         *(f"    {how}: {count:,}" for how, count in numbers["groups"].items()),
         *([f"    with the source's own codes: {exact:,}"] if exact else []),

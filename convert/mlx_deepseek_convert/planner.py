@@ -123,6 +123,22 @@ def make_plan(
         CheckpointError: the tensors break one of the weight map's laws, or have fewer bits already.
         ConfigError: unknown architecture, configuration or recipe.
     """
+    plan = draft(source, recipe, shard_bytes=shard_bytes)
+    merged = any(isinstance(tensor, Merged) for tensor in source.tensors.values())
+    if is_mlx_layout(source) and not merged and plan.bytes_out >= plan.bytes_in:
+        raise CheckpointError(
+            f"{source.folder}: already an MLX checkpoint, and recipe {plan.recipe!r} would make it "
+            "no smaller. Load it as it is, choose fewer bits, or convert the original release."
+        )
+    return plan
+
+
+def draft(source: Source, recipe: str | Recipe, *, shard_bytes: int = SHARD_BYTES) -> Plan:
+    """A plan that may make an MLX checkpoint larger, to compare sizes with.
+
+    Raises:
+        CheckpointError, ConfigError: as `make_plan`.
+    """
     table = recipe if isinstance(recipe, Recipe) else recipes.get(recipe)
     steps, model = make_steps(source)
     eligible = quantizable(model)
@@ -138,14 +154,7 @@ def make_plan(
     config = output_config(source.config, outputs, eligible)
     dropped = tuple(step.sources[0].info.name for step in steps if not step.targets)
     files = _pack(jobs, shard_bytes)
-    plan = Plan(source, table.name, config, files, dropped, recipe_detail=table.summary)
-    merged = any(isinstance(tensor, Merged) for tensor in source.tensors.values())
-    if is_mlx_layout(source) and not merged and plan.bytes_out >= plan.bytes_in:
-        raise CheckpointError(
-            f"{source.folder}: already an MLX checkpoint, and recipe {table.name!r} would make it "
-            "no smaller. Load it as it is, choose fewer bits, or convert the original release."
-        )
-    return plan
+    return Plan(source, table.name, config, files, dropped, recipe_detail=table.summary)
 
 
 def plan_release(source: Source, *, shard_bytes: int = SHARD_BYTES) -> Plan:

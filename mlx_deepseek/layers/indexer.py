@@ -73,6 +73,7 @@ def best(scores: mx.array, allowed: mx.array | None, count: int) -> tuple[mx.arr
     if allowed is not None:
         scores = mx.where(allowed, scores, -mx.inf)
     places = mx.argpartition(scores, kth=-count, axis=-1)[..., -count:]
+    places = mx.stop_gradient(places)  # adapters and DWQ train through what reads them
     return places, mx.take_along_axis(scores, places, axis=-1) > -mx.inf
 
 

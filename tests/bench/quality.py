@@ -27,8 +27,8 @@ from mlx_deepseek_convert.planner import make_plan
 from mlx_deepseek_convert.quality.budget import choose, describe, recipe, sizes
 from mlx_deepseek_convert.quality.calibrate import calibrate
 from mlx_deepseek_convert.quality.report import Wanted, measure, sequences
-from mlx_deepseek_convert.quality.sensitivity import as_table
 from mlx_deepseek_convert.quality.sensitivity import measure as measure_costs
+from mlx_deepseek_convert.quality.shipped import as_table
 from mlx_deepseek_convert.source import open_source
 from mlx_deepseek_convert.write import execute
 
@@ -37,7 +37,7 @@ CALIBRATION = Wanted(count=10)
 SENSITIVITY = Wanted(count=5)
 DISTILLATION = Wanted(count=40)  # DWQ trains: it needs more
 DWQ_RATE = 1e-4  # its default, 1e-6, is for larger models: 1e-5 gave 0.070 at 3 bits, 1e-4 0.023
-MIXED = {4: ("mixed_4_6",), 3: ("mixed_3_4", "mixed_3_6")}
+MIXED = {4: ("mixed_4_6",), 3: ("mixed_3_4", "mixed_3_6"), 2: ("mixed_2_6",)}
 
 
 class Row(NamedTuple):
@@ -54,7 +54,7 @@ class Bench:
     def __init__(self, root: Path):
         self.root = root
         self.bf16 = convert("nano", root / "bf16", "bf16").target
-        self.seen = [batch.ids for batch in sequences(NANO, CALIBRATION, held_out=False)]
+        self.seen = sequences(NANO, CALIBRATION, held_out=False)
         self.costs = measure_costs(NANO, sequences(NANO, SENSITIVITY, held_out=False))
 
     def rows(self, bits: int, tools: bool) -> Iterator[Row]:
@@ -116,7 +116,7 @@ class Bench:
 
         model, config = load_model(self.bf16)
         model.set_dtype(mx.float32)
-        tokens = mx.concatenate([batch.flatten() for batch in self.seen])
+        tokens = mx.concatenate([batch.ids.flatten() for batch in self.seen])
         rows = tokens[: tokens.size // 128 * 128].reshape(-1, 128)
         model, config["quantization"] = gptq_quantize(model, rows, bits, 64, 6, 32)
         return self.saved(model, config, self.bf16, f"mlx-lm-gptq-{bits}")

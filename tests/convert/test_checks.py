@@ -20,7 +20,7 @@ CASE = "deepseek_v3_fp8"
 def test_too_little_memory(goldens_root, tmp_path, monkeypatch):
     needed = peak_bytes(lay_out(plan(goldens_root / CASE)))
     monkeypatch.setattr(checks, "machine_memory_bytes", lambda: needed - 1)
-    with pytest.raises(MemoryLimitError, match="GB of memory"):
+    with pytest.raises(MemoryLimitError, match="of memory"):
         convert(goldens_root / CASE, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
     monkeypatch.setattr(checks, "machine_memory_bytes", lambda: needed)
@@ -44,7 +44,7 @@ def test_disk_for_the_result_and_a_few_shards(goldens_root, tmp_path, monkeypatc
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=planned.bytes_out))
     check_space(planned, tmp_path / "out")
-    with pytest.raises(CheckpointError, match="GB free"):
+    with pytest.raises(CheckpointError, match="free, the conversion"):
         check_space(hub, tmp_path / "out")
 
 

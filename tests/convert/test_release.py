@@ -13,10 +13,14 @@ from tests.convert.test_write import dequantized, load
 
 CASES = [
     "deepseek_llm_7b",
+    "deepseek_llm_67b",
+    "deepseek_coder_6p7b",
     "deepseek_moe_16b",
     "deepseek_v2",
     "deepseek_v2_lite",
     "deepseek_v3",
+    "deepseek_v32",
+    "r1_distill_llama",
     "r1_distill_qwen",
     "r1_0528_qwen3",
 ]

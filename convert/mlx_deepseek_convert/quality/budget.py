@@ -2,16 +2,19 @@
 
 import math
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from mlx_deepseek.errors import ConfigError
 from mlx_deepseek.memory import machine_memory_bytes
-from mlx_deepseek_convert.planner import make_plan
+from mlx_deepseek_convert.amounts import in_words
+from mlx_deepseek_convert.planner import draft
 from mlx_deepseek_convert.quality.classes import MTP, TensorClass, class_of, pattern_of
-from mlx_deepseek_convert.quality.layerwise import Progress, silent
-from mlx_deepseek_convert.quality.report import Wanted, sequences
-from mlx_deepseek_convert.quality.sensitivity import BITS, Costs, measure, shipped
+from mlx_deepseek_convert.quality.layerwise import Progress, part_of, silent
+from mlx_deepseek_convert.quality.remembered import measured_once
+from mlx_deepseek_convert.quality.report import Wanted
+from mlx_deepseek_convert.quality.sensitivity import BITS, STATES_BYTES, Costs
+from mlx_deepseek_convert.quality.shipped import shipped
 from mlx_deepseek_convert.recipes import NEVER, Recipe, Setting
 from mlx_deepseek_convert.source import Source
 
@@ -38,8 +41,8 @@ def parse_size(text: str) -> int:
 def fitted(source: Source, size: str, wanted: Wanted, progress: Progress = silent) -> Recipe:
     """The recipe for at most `size` (as "96GB") of weights, MTP layers included.
 
-    What bits are worth is measured on `wanted` if the source lies here and fits into memory twice
-    in float32; else nano's costs, which come with the package, stand in.
+    What bits are worth is measured on `wanted` if the source lies here and a layer of it fits into
+    memory; else nano's costs, which come with the package, stand in.
 
     Raises:
         ConfigError: no size, or nothing fits into it.
@@ -47,8 +50,7 @@ def fitted(source: Source, size: str, wanted: Wanted, progress: Progress = silen
     budget_bytes = parse_size(size)
     takes, fixed = sizes(source)
     if is_measurable(source):
-        batches = sequences(source.folder, wanted, held_out=False)
-        costs, origin = measure(source.folder, batches, progress), "measured"
+        costs, origin = measured_once(source, wanted, progress), "measured"
     else:
         costs, origin = shipped(takes), "nano's costs"
     chosen = choose(takes, costs, budget_bytes - fixed)
@@ -56,9 +58,21 @@ def fitted(source: Source, size: str, wanted: Wanted, progress: Progress = silen
 
 
 def is_measurable(source: Source) -> bool:
-    """Whether a source is on this machine and fits into half its memory in float32."""
-    count = sum(math.prod(tensor.shape) for tensor in source.tensors.values())
-    return source.remote is None and 2 * 4 * count < machine_memory_bytes()
+    """Whether a source is on this machine, and its memory holds what measuring takes."""
+    return source.remote is None and measuring_bytes(source) < machine_memory_bytes()
+
+
+def measuring_bytes(source: Source) -> int:
+    """The largest layer in float32, as it is read, exact and quantized, and hidden states."""
+    return 3 * _largest_part(source) + 2 * STATES_BYTES
+
+
+def _largest_part(source: Source) -> int:
+    """Bytes in float32 of what has to be in memory at a time: a layer, or the embedding."""
+    parts: Counter[str] = Counter()
+    for output in draft(source, "bf16").outputs:
+        parts[part_of(output.name)] += 4 * math.prod(output.shape)
+    return max(parts.values())
 
 
 def sizes(source: Source) -> tuple[Sizes, int]:
@@ -67,7 +81,7 @@ def sizes(source: Source) -> tuple[Sizes, int]:
     fixed = 0
     for bits in BITS:
         fixed = 0
-        for output in make_plan(source, Recipe("", "", NEVER, NEVER, Setting(bits))).outputs:
+        for output in draft(source, Recipe("", "", NEVER, NEVER, Setting(bits))).outputs:
             member = class_of(output.name.removesuffix(".weight"))
             if member is None or output.setting is None:
                 fixed += output.nbytes
@@ -89,7 +103,7 @@ def choose(sizes: Sizes, costs: Costs, budget_bytes: int) -> dict[TensorClass, i
     room = budget_bytes - sum(sizes[member][BITS[0]] for member in sizes)
     if room < 0:
         raise ConfigError(
-            f"Does not fit: {BITS[0]} bits everywhere take {-room / 1e9:.2f} GB more. Expected a "
+            f"Does not fit: {BITS[0]} bits everywhere take {in_words(-room)} more. Expected a "
             "larger budget, or a smaller model."
         )
     while step := _best_step(chosen, losses, sizes, room):

@@ -18,16 +18,7 @@ from mlx_deepseek.errors import CheckpointError
 from mlx_deepseek.tensor_file import TensorInfo, read_header
 from mlx_deepseek_convert.files import write_at
 from mlx_deepseek_convert.outputs import DTYPES, as_integers
-from mlx_deepseek_convert.quality.layerwise import (
-    EMBEDDING,
-    HEAD,
-    NORM,
-    Progress,
-    Stream,
-    at,
-    silent,
-    through,
-)
+from mlx_deepseek_convert.quality.layerwise import Progress, Stream, at, silent, through
 from mlx_deepseek_convert.quality.observe import Inputs, observe
 from mlx_deepseek_convert.quality.rounding import (
     Grid,
@@ -35,6 +26,7 @@ from mlx_deepseek_convert.quality.rounding import (
     round_plainly,
     round_with_feedback,
 )
+from mlx_deepseek_convert.quality.texts import Batch
 
 Observe = Callable[[Any, Collection[str]], Mapping[str, Inputs]]
 WEIGHTS_AT_ONCE = 1 << 26  # of a stack of experts
@@ -43,15 +35,15 @@ WEIGHTS_AT_ONCE = 1 << 26  # of a stack of experts
 def calibrate(
     source: Path,
     converted: Path,
-    ids: Sequence[mx.array],
+    batches: Sequence[Batch],
     *,
     feedback: bool = True,
     progress: Progress = silent,
 ) -> None:
     """Overwrite the affine weights of the checkpoint in folder `converted` with better ones.
 
-    `source` is what it was made of, `ids` [B, L] the sequences to round for; without `feedback`
-    only scales and biases are chosen by them. MTP layers stay as they are.
+    `source` is what it was made of, `batches` the sequences to round for; without `feedback` only
+    scales and biases are chosen by them. MTP layers stay as they are.
 
     Raises:
         CheckpointError: the folders are not a source and its conversion.
@@ -62,17 +54,17 @@ def calibrate(
         raise CheckpointError(
             f"{converted}: has other layers than {source}. Expected its conversion."
         )
-    work.settle(EMBEDDING, lambda embedding, paths: {})
-    states = work.converted.embed(ids)
+    work.settle(work.source.embedding, lambda embedding, paths: {})
+    states = work.converted.embed(batches)
     for done, path in enumerate(work.source.layers):
         work.settle(path, partial(observe, states))
         with work.converted.part(path) as layer:
             states = through(layer, states)
         progress(done + 1, len(work.source.layers))
-    with work.converted.part(NORM) as norm:
+    with work.converted.part(work.converted.norm) as norm:
         rows = [norm(state).flatten(0, -2) for state in states]
-    if HEAD in work.source.model:
-        work.settle(HEAD, lambda head, paths: {"": Inputs(mx.concatenate(rows))})
+    if not work.source.tied:
+        work.settle(work.source.head, lambda head, paths: {"": Inputs(mx.concatenate(rows))})
 
 
 class Tensors:

@@ -43,7 +43,6 @@ def convert_calibrated(
     _check_local(plan)
     check_target(plan, target, overwrite)
     batches = sequences(plan.source.folder, wanted, held_out=False)
-    ids = [batch.ids for batch in batches]
     plain = target.with_name(f"{target.name}.plain")
     report = execute(
         plan, plain, overwrite=True, progress=lambda done, total: progress("convert", done, total)
@@ -51,14 +50,14 @@ def convert_calibrated(
     calibrate(
         plan.source.folder,
         plain,
-        ids,
+        batches,
         feedback=feedback,
         progress=lambda done, layers: progress(
             "calibrate", done * plan.bytes_out // layers, plan.bytes_out
         ),
     )
     text = str(wanted.text.name) if wanted.text else "built in"
-    made = {"text": text, "tokens": sum(part.size for part in ids), "feedback": feedback}
+    made = {"text": text, "tokens": sum(batch.ids.size for batch in batches), "feedback": feedback}
     checksums = _note(plain, made)
     _publish(plain, target)
     seconds = time.monotonic() - began

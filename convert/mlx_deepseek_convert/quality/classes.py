@@ -3,9 +3,9 @@
 import re
 from typing import NamedTuple
 
-from mlx_deepseek_convert.recipes import LATENT
+from mlx_deepseek_convert.recipes import LATENT, NEVER
 
-LAYER = re.compile(r"^model\.layers\.(\d+)\.")
+LAYER = re.compile(r"^(?:language\.)?model\.layers\.(\d+)\.")  # encoders' layers have other names
 
 
 class TensorClass(NamedTuple):
@@ -36,6 +36,8 @@ KINDS = (
 
 def class_of(path: str) -> TensorClass | None:
     """The class of the module at `path`; None where recipes never quantize."""
+    if any(re.search(pattern, path) for pattern, _ in NEVER):
+        return None
     for pattern, kind in KINDS:
         if re.search(pattern, path):
             layer = LAYER.match(path) if kind in (ROUTED, DENSE) else None
@@ -46,4 +48,4 @@ def class_of(path: str) -> TensorClass | None:
 def pattern_of(member: TensorClass) -> str:
     """A pattern for the paths of a class, as recipes have them."""
     pattern = next(pattern for pattern, kind in KINDS if kind == member.kind)
-    return pattern if member.layer is None else rf"^model\.layers\.{member.layer}\..*{pattern}"
+    return pattern if member.layer is None else rf"\bmodel\.layers\.{member.layer}\..*{pattern}"

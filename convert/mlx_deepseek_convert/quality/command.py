@@ -26,7 +26,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--text", type=Path, metavar="FILE", help="text to measure on, in UTF-8")
     parser.add_argument("--tokens", type=int, metavar="N", help="use the first N tokens (all)")
     parser.add_argument("--length", type=int, default=512, help="tokens per sequence (512)")
-    parser.add_argument("--count", type=int, default=20, help="nano: exercises per family (20)")
+    parser.add_argument("--count", type=int, default=20, help="exercises per family (20)")
     parser.add_argument(
         "--save", action="store_true", help="keep the figures in CONVERTED for its model card"
     )
@@ -76,4 +76,6 @@ def figures(measured: "Measured") -> dict[str, str]:
     }
     if measured.nano_accuracy is not None:
         found["nano's exercises right"] = f"{measured.nano_accuracy:.1%}"
+    if measured.reading_errors is not None:
+        found["nano-ocr's characters wrong"] = f"{measured.reading_errors:.1%}"
     return found

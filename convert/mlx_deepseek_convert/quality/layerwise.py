@@ -1,17 +1,21 @@
 """A checkpoint run part by part: one decoder layer's values in memory at a time.
 
 All sequences pass a layer before the next one is read, so that a model larger than memory can be
-measured; what stays are the hidden states, [B, L, D] per batch.
+measured; what stays are the hidden states, [B, L, D] per batch. Of a model that sees, its language
+model is run; the encoders are in memory while pictures are read.
 """
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_unflatten
 from mlx_lm.models.base import create_attention_mask
 
 from mlx_deepseek import models
@@ -26,17 +30,21 @@ from mlx_deepseek.checkpoint import (
 )
 from mlx_deepseek.cpu import spread
 from mlx_deepseek.errors import CheckpointError
+from mlx_deepseek.mlx_vlm_names import renamed
+from mlx_deepseek.models.vision_lm import VisionLM
+from mlx_deepseek.seeing import Eyes
 from mlx_deepseek.tensor_file import read_header
 from mlx_deepseek_convert.detect import is_source
 from mlx_deepseek_convert.laws import Step
+from mlx_deepseek_convert.quality.texts import Batch
 from mlx_deepseek_convert.source import open_source
 from mlx_deepseek_convert.steps import make_steps
 
 Read = Callable[[str], Mapping[str, mx.array]]  # a module's path to its values, names in full
 Progress = Callable[[int, int], None]  # layers done, layers in total
 
-PART = re.compile(r"(model\.layers\.\d+|.*(?=\.)).*")
-EMBEDDING, NORM, HEAD = "model.embed_tokens", "model.norm", "lm_head"
+PART = re.compile(r"((?:language\.)?model\.layers\.\d+|.*(?=\.)).*")
+LANGUAGE, SIGHT = "language", "sight"  # of models that see: the language model, and all the rest
 
 
 def silent(done: int, total: int) -> None:
@@ -55,13 +63,14 @@ class Stream:
         self.folder, self.dtype = folder, dtype
         plain = unquantized or is_source(folder)
         self.model, self._read = _source(folder) if plain else _converted(folder)
+        self.sees = isinstance(self.model, VisionLM)
+        root = f"{LANGUAGE}." if self.sees else ""
+        self.embedding, self.norm = f"{root}model.embed_tokens", f"{root}model.norm"
+        self.layers = [f"{root}model.layers.{i}" for i in range(len(self.model.layers))]
+        self.tied = "lm_head" not in (self.model.language if self.sees else self.model)
+        self.head = self.embedding if self.tied else f"{root}lm_head"
         if mx.default_device().type == mx.DeviceType.cpu:
             spread(self.model)
-
-    @property
-    def layers(self) -> Sequence[str]:
-        """The paths of the decoder's layers."""
-        return [f"model.layers.{i}" for i in range(len(self.model.layers))]
 
     @contextmanager
     def part(self, path: str) -> Iterator[Any]:
@@ -73,10 +82,7 @@ class Stream:
         module = at(self.model, path)
         empty = module.parameters()
         start = f"{path}."
-        values = {
-            name.removeprefix(start): cast(name, value, self.dtype)
-            for name, value in self._read(path).items()
-        }
+        values = {name.removeprefix(start): value for name, value in self._values(path).items()}
         try:
             module.load_weights(list(values.items()))
         except ValueError as error:
@@ -89,28 +95,47 @@ class Stream:
             module.update(empty)
             mx.clear_cache()
 
-    def embed(self, ids: Sequence[mx.array]) -> list[mx.array]:
-        """What the first layer gets, [B, L, D] for each ids [B, L]."""
-        with self.part(EMBEDDING) as embedding:
-            return computed([embedding(batch).astype(self.dtype) for batch in ids])
+    def _values(self, path: str) -> dict[str, mx.array]:
+        return {name: cast(name, value, self.dtype) for name, value in self._read(path).items()}
 
-    def hidden(self, ids: Sequence[mx.array], progress: Progress = silent) -> list[mx.array]:
-        """Hidden states after the final norm, [B, L, D] for each ids [B, L]."""
-        states = self.embed(ids)
+    def embed(self, batches: Sequence[Batch]) -> list[mx.array]:
+        """What the first layer gets, [B, L, D] for each batch; pictures take their places in it."""
+        with self.part(self.embedding) as embedding:
+            if not any(batch.sights for batch in batches):
+                return computed([embedding(batch.ids).astype(self.dtype) for batch in batches])
+            with self._sight():
+                eyes = Eyes(self.model)
+                seen = [
+                    mx.concatenate([eyes.embed(row, batch.sights) for row in rows_of(batch.ids)])
+                    for batch in batches
+                ]
+                return computed([state.astype(self.dtype) for state in seen])
+
+    @contextmanager
+    def _sight(self) -> Iterator[None]:
+        """The values of everything but the language model."""
+        children = {name: self.model[name] for name in self.model if name != LANGUAGE}
+        empty = {name: _parameters(child) for name, child in children.items()}
+        self.model.update(tree_unflatten(list(self._values(SIGHT).items())))
+        try:
+            yield
+        finally:
+            self.model.update(empty)
+            mx.clear_cache()
+
+    def hidden(self, batches: Sequence[Batch], progress: Progress = silent) -> list[mx.array]:
+        """Hidden states after the final norm, [B, L, D] for each batch."""
+        states = self.embed(batches)
         for done, path in enumerate(self.layers):
             with self.part(path) as layer:
                 states = through(layer, states)
             progress(done + 1, len(self.layers))
-        with self.part(NORM) as norm:
+        with self.part(self.norm) as norm:
             return computed([norm(state) for state in states])
 
-    @contextmanager
-    def head(self) -> Iterator[Callable[[mx.array], mx.array]]:
-        """From hidden states [..., D] to float32 logits [..., vocab]."""
-        tied = HEAD not in self.model
-        with self.part(EMBEDDING if tied else HEAD) as head:
-            project = head.as_linear if tied else head
-            yield lambda state: project(state).astype(mx.float32)
+    def project(self, head: Any, state: mx.array) -> mx.array:
+        """Float32 logits [..., vocab] of hidden states [..., D], by the part `self.head`."""
+        return (head.as_linear(state) if self.tied else head(state)).astype(mx.float32)
 
 
 def through(layer: nn.Module, states: Sequence[mx.array]) -> list[mx.array]:
@@ -124,6 +149,11 @@ def computed(arrays: list[mx.array]) -> list[mx.array]:
     return arrays
 
 
+def rows_of(ids: mx.array) -> list[list[int]]:
+    """Each sequence's numbers."""
+    return np.array(ids).tolist()
+
+
 def at(module: Any, path: str) -> Any:
     """The submodule at a dotted path."""
     for name in path.split("."):
@@ -131,9 +161,15 @@ def at(module: Any, path: str) -> Any:
     return module
 
 
-def part_of(name: str) -> str:
+def part_of(name: str, sees: bool = False) -> str:
     """The path of the part that a parameter is read with: its layer, or else its module."""
+    if sees and not name.startswith(f"{LANGUAGE}."):
+        return SIGHT
     return PART.sub(r"\1", name)
+
+
+def _parameters(child: Any) -> Any:
+    return child.parameters() if isinstance(child, nn.Module) else child
 
 
 def main_config(folder: Path) -> dict[str, Any]:
@@ -143,9 +179,10 @@ def main_config(folder: Path) -> dict[str, Any]:
 
 def _source(folder: Path) -> tuple[Any, Read]:
     steps, model = make_steps(open_source(folder))
+    sees = isinstance(model, VisionLM)
     by_part: dict[str, list[Step]] = {}
     for step in steps:
-        for part in {part_of(name) for name, _ in step.targets}:
+        for part in {part_of(name, sees) for name, _ in step.targets}:
             by_part.setdefault(part, []).append(step)
 
     def read(path: str) -> dict[str, mx.array]:
@@ -163,15 +200,16 @@ def _converted(folder: Path) -> tuple[Any, Read]:
     weights = read_weights(folder, config)  # names and shapes: each part reads values of its own
     model = models.build(config, layout=layout(weights))
     quantize(model, config, weights)
+    part = partial(part_of, sees=isinstance(model, VisionLM))
     files: dict[str, set[Path]] = {}
     for path in weight_files(folder):
-        for name in read_header(path)[0]:
-            files.setdefault(part_of(name), set()).add(path)
+        for name in renamed(read_header(path)[0]):
+            files.setdefault(part(name), set()).add(path)
 
     def read(path: str) -> dict[str, mx.array]:
         loaded: dict[str, mx.array] = {}
         for file in files[path]:
-            loaded |= mx.load(str(file))  # type: ignore[operator]  # lazy: only headers
-        return {name: loaded[name] for name in loaded if part_of(name) == path and name in weights}
+            loaded |= renamed(mx.load(str(file)))  # type: ignore[arg-type]  # lazy: only headers
+        return {name: loaded[name] for name in loaded if part(name) == path and name in weights}
 
     return model, read

@@ -9,7 +9,7 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten
 
-from mlx_deepseek import models, nano
+from mlx_deepseek import models, nano, nano_ocr
 from mlx_deepseek.checkpoint import (
     MTP_FILE,
     load_model,
@@ -19,17 +19,27 @@ from mlx_deepseek.checkpoint import (
 from mlx_deepseek.errors import CheckpointError
 from mlx_deepseek.loading import load_tokenizer
 from mlx_deepseek.nano.evaluate import Coder, evaluate
+from mlx_deepseek.nano_ocr.command import reader
+from mlx_deepseek.nano_ocr.evaluate import evaluate as evaluate_reading
 from mlx_deepseek.tensor_file import read_header
 from mlx_deepseek_convert.quality.layerwise import Progress, Stream, main_config, silent
 from mlx_deepseek_convert.quality.score import Quality, compare
-from mlx_deepseek_convert.quality.texts import Batch, of_nano, of_text, read_text, sample_text
+from mlx_deepseek_convert.quality.texts import (
+    Batch,
+    of_nano,
+    of_nano_ocr,
+    of_text,
+    read_text,
+    sample_text,
+)
 
 
 @dataclass(frozen=True)
 class Wanted:
     """What to measure on: a file's first `tokens` in sequences of `length`, or the default.
 
-    Without a file, nano is asked `count` held-out exercises per family; others read the sample.
+    Without a file, nano is asked `count` held-out exercises per family, and nano-ocr as many
+    pictures per kind; others read the sample.
     """
 
     text: Path | None = None
@@ -40,11 +50,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Measured:
-    """A conversion's figures; `nano_accuracy` (0 to 1) where the source is nano."""
+    """A conversion's figures; with nano its right answers, with nano-ocr wrong characters (0-1)."""
 
     quality: Quality
     bits_per_weight: float
     nano_accuracy: float | None = None
+    reading_errors: float | None = None
 
 
 def measure(source: Path, converted: Path, wanted: Wanted, progress: Progress = silent) -> Measured:
@@ -56,12 +67,17 @@ def measure(source: Path, converted: Path, wanted: Wanted, progress: Progress = 
     batches = sequences(source, wanted)
     quality = compare(Stream(source), Stream(converted), batches, progress)
     accuracy = right_answers(converted, wanted.count) if is_nano(source) else None
-    return Measured(quality, bits_per_weight(converted), accuracy)
+    errors = wrong_characters(converted, wanted.count) if is_nano_ocr(source) else None
+    return Measured(quality, bits_per_weight(converted), accuracy, errors)
 
 
 def sequences(source: Path, wanted: Wanted, *, held_out: bool = True) -> list[Batch]:
     """What `wanted` means for a model; for calibration not `held_out`."""
-    tokenizer = load_tokenizer(source, read_config(source))
+    config = read_config(source)
+    if wanted.text is None and is_nano_ocr(source):
+        model: Any = models.build(config)
+        return of_nano_ocr(model, wanted.count, held_out=held_out)
+    tokenizer = load_tokenizer(source, config)
     if tokenizer is None:
         raise CheckpointError(f"{source}: no tokenizer.json. Expected the original checkpoint.")
     if wanted.text is None and is_nano(source):
@@ -73,6 +89,11 @@ def sequences(source: Path, wanted: Wanted, *, held_out: bool = True) -> list[Ba
 def is_nano(source: Path) -> bool:
     """Whether a folder is the embedded model's."""
     return source.resolve() == nano.checkpoint_path().resolve()
+
+
+def is_nano_ocr(source: Path) -> bool:
+    """Whether a folder is the embedded reader's."""
+    return source.resolve() == nano_ocr.checkpoint_path().resolve()
 
 
 def bits_per_weight(folder: Path) -> float:
@@ -92,3 +113,10 @@ def right_answers(folder: Path, count: int) -> float:
     coder = Coder(partial(tokenizer.encode, add_special_tokens=False), tokenizer.decode)
     scores = evaluate(model, coder, count)
     return sum(score.right for score in scores) / sum(score.asked for score in scores)
+
+
+def wrong_characters(folder: Path, count: int) -> float:
+    """Character errors of a conversion of nano-ocr on `count` held-out pictures of each kind."""
+    read = reader(str(folder))
+    scores = evaluate_reading(read, count, report=lambda score: None)
+    return sum(score.errors for score in scores) / sum(score.characters for score in scores)

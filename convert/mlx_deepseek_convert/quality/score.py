@@ -36,17 +36,16 @@ def compare(
     Raises:
         CheckpointError: a folder is damaged, or the models do not have the same vocabulary.
     """
-    ids = [batch.ids for batch in batches]
     whole = len(source.layers) + len(converted.layers)
 
     def advance(before: int) -> Progress:
         return lambda done, _: progress(before + done, whole)
 
-    truth = source.hidden(ids, advance(0))
-    guess = converted.hidden(ids, advance(len(source.layers)))
-    with source.head() as source_head, converted.head() as converted_head:
+    truth = source.hidden(batches, advance(0))
+    guess = converted.hidden(batches, advance(len(source.layers)))
+    with source.part(source.head) as our_head, converted.part(converted.head) as their_head:
         sums = [
-            tally(source_head(ours), converted_head(theirs), tokens)
+            tally(source.project(our_head, ours), converted.project(their_head, theirs), tokens)
             for batch, *states in zip(batches, truth, guess, strict=True)
             for ours, theirs, tokens in scored_rows(batch, *states)
         ]

@@ -1,111 +1,243 @@
-"""What quantizing one class of tensors costs: the KL divergence when all else stays exact."""
+"""What quantizing one class of tensors costs: the KL divergence when all else stays exact.
 
-import json
+One pass over the layers carries all variants of the model along, each with one class quantized to
+some bits, so that a model larger than memory can be measured. Where the variants' hidden states
+would take too much, each class has few bits of them; what others cost follows from how much they
+change the layers' outputs, since divergence grows with the square of a small change.
+"""
+
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from importlib.resources import files
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 import numpy as np
 
-from mlx_deepseek.checkpoint import load_source
-from mlx_deepseek_convert.quality.classes import DENSE, MTP, ROUTED, TensorClass, class_of
-from mlx_deepseek_convert.quality.layerwise import Progress, silent
-from mlx_deepseek_convert.quality.rounding import Grid, round_plainly
+from mlx_deepseek_convert.quality.classes import MTP, TensorClass, class_of
+from mlx_deepseek_convert.quality.layerwise import Progress, Stream, at, computed, silent, through
 from mlx_deepseek_convert.quality.score import scored_rows, summarise, tally
 from mlx_deepseek_convert.quality.texts import Batch
 from mlx_deepseek_convert.recipes import Setting, fit
 
 BITS = (2, 3, 4, 5, 6, 8)
+STATES_BYTES = 1 << 30  # hidden states of all variants
+# What is carried along where BITS is too much, from the best choice to the last.
+ANCHORS = (BITS, (2, 4), (4,))
+TINY = 1e-12  # where nothing changes
 
 Costs = Mapping[TensorClass, Mapping[int, float]]  # nats per token at each number of bits
+States = list[mx.array]
 
 
-def measure(folder: Path, batches: Sequence[Batch], progress: Progress = silent) -> Costs:
-    """The cost of each class of the checkpoint in `folder`, which has to fit into memory twice.
+def measure(
+    folder: Path,
+    batches: Sequence[Batch],
+    progress: Progress = silent,
+    *,
+    states_bytes: int = STATES_BYTES,
+) -> Costs:
+    """The cost of each class of the checkpoint in `folder`, a layer of it in memory at a time.
+
+    As many of `batches` are used as their variants fit into `states_bytes`, one at least.
 
     Raises:
-        CheckpointError, ConfigError: as loading the checkpoint would.
+        CheckpointError, ConfigError: as converting the folder would.
     """
-    model, _ = load_source(folder, mx.float32)
-    truth = [list(scored_rows(batch, model(batch.ids))) for batch in batches]
-    members = modules_by_class(model)
-    costs: dict[TensorClass, dict[int, float]] = {}
-    for done, (member, modules) in enumerate(members.items()):
-        originals = [module.weight for module in modules]
-        costs[member] = {}
-        for bits in BITS:
-            for module, weight in zip(modules, originals, strict=True):
-                module.weight = rounded(weight, bits)
-            costs[member][bits] = _divergence(model, batches, truth)
-        for module, weight in zip(modules, originals, strict=True):
-            module.weight = weight
-        progress(done + 1, len(members))
-    return costs
+    stream = Stream(folder, unquantized=True)
+    members = classes(stream.model)
+    width = at(stream.model, stream.embedding).weight.shape[-1]
+    bits, batches = affordable(batches, states_bytes // (4 * width * len(members)))
+    passage = Passage(stream, members, bits, batches)
+    passage.embed()
+    for done, path in enumerate(stream.layers):
+        passage.layer(path)
+        progress(done + 1, len(stream.layers))
+    passage.finish()
+    return passage.costs()
 
 
-def modules_by_class(model: nn.Module) -> Mapping[TensorClass, list[Any]]:
-    """The modules of each class that a loss can depend on."""
-    found: dict[TensorClass, list[Any]] = defaultdict(list)
+def affordable(batches: Sequence[Batch], tokens: int) -> tuple[Sequence[int], Sequence[Batch]]:
+    """Which bits to carry along, and for which batches, if one of them may have so many tokens."""
+    wanted = sum(batch.ids.size for batch in batches)
+    for anchors in ANCHORS[:-1]:
+        if len(anchors) * wanted <= tokens:
+            return anchors, batches
+    chosen = [batches[0]]
+    for batch in batches[1:]:
+        if sum(one.ids.size for one in (*chosen, batch)) <= tokens:
+            chosen.append(batch)
+    return ANCHORS[-1], chosen
+
+
+def classes(model: Any) -> Mapping[TensorClass, list[str]]:
+    """The paths of the modules of each class that a loss can depend on."""
+    found: dict[TensorClass, list[str]] = defaultdict(list)
     for path, module in model.named_modules():
         member = class_of(path) if hasattr(module, "to_quantized") else None
         if member is not None and member != MTP:
-            found[member].append(module)
+            found[member].append(path)
     return found
 
 
-def rounded(weight: mx.array, bits: int) -> mx.array:
+@dataclass
+class Variant:
+    """The model with `member` in `bits`; `states` None: no layer has differed yet."""
+
+    member: TensorClass
+    bits: int
+    states: States | None = None
+    sums: list[mx.array] = field(default_factory=list)
+
+
+class Passage:
+    """The exact model's and all variants' hidden states on their way through the layers."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        members: Mapping[TensorClass, list[str]],
+        carried: Sequence[int],
+        batches: Sequence[Batch],
+    ):
+        self.stream, self.members, self.batches = stream, members, batches
+        self.exact: States = []
+        self.variants: dict[TensorClass, dict[int, Variant]] = {}
+        for member, paths in members.items():
+            chosen = BITS if paths == [stream.head] else carried  # nothing to carry for the head
+            self.variants[member] = {bits: Variant(member, bits) for bits in chosen}
+        # How much of the layers' outputs each class changes, as a relative square.
+        self.changes: dict[tuple[TensorClass, int], float] = defaultdict(float)
+
+    def embed(self) -> None:
+        """From tokens to what the first layer gets; of the embedding, the rows that they take."""
+        self.exact = self.stream.embed(self.batches)
+        with self.stream.part(self.stream.embedding) as embedding:
+            for member, _ in self._inside(self.stream.embedding):
+                for bits in BITS:
+                    pairs = zip(self.batches, self.exact, strict=True)
+                    changed = computed([_words(embedding, *pair, bits) for pair in pairs])
+                    self.changes[member, bits] += _change(changed, self.exact)
+                    if bits in self.variants[member]:
+                        self.variants[member][bits].states = changed
+
+    def layer(self, path: str) -> None:
+        """Everything through one layer, with the weights of each variant."""
+        with self.stream.part(path) as layer:
+            behind = through(layer, self.exact)
+            inside = dict(self._inside(path))
+            for member, modules in inside.items():
+                for bits in BITS:
+                    with quantized(modules, bits):
+                        self._advance(member, bits, layer, behind)
+            for variant in self._all():
+                if variant.member not in inside and variant.states is not None:
+                    variant.states = through(layer, variant.states)
+            self.exact = behind
+
+    def finish(self) -> None:
+        """Behind the last layer: logits and divergences."""
+        with self.stream.part(self.stream.norm) as norm:
+            self.exact = computed([norm(state) for state in self.exact])
+            for variant in self._all():
+                if variant.states is not None:
+                    variant.states = computed([norm(state) for state in variant.states])
+        with self.stream.part(self.stream.head) as head:
+            inside = dict(self._inside(self.stream.head))
+            for place, batch in enumerate(self.batches):
+                states = [(variant.states or self.exact)[place] for variant in self._all()]
+                for truth, *guesses, tokens in scored_rows(batch, self.exact[place], *states):
+                    expected = computed([self.stream.project(head, truth)])[0]
+                    for variant, guess in zip(self._all(), guesses, strict=True):
+                        with quantized(inside.get(variant.member, ()), variant.bits):
+                            logits = self.stream.project(head, guess)
+                            variant.sums.append(tally(expected, logits, tokens))
+
+    def costs(self) -> Costs:
+        """Nats per token of each class at each number of bits."""
+        return {
+            member: {bits: self._cost(member, bits) for bits in BITS} for member in self.members
+        }
+
+    def _cost(self, member: TensorClass, bits: int) -> float:
+        """As measured; else by how much the class changes: a power law between two, or a square."""
+        measured = {n: summarise(v.sums).kl for n, v in self.variants[member].items()}
+        if bits in measured:
+            return measured[bits]
+        change = {n: self.changes[member, n] or TINY for n in BITS}
+        fewer = max((n for n in measured if n < bits), default=0)
+        more = min((n for n in measured if n > bits), default=0)
+        slope = 1.0
+        if fewer and more and change[fewer] > change[more]:
+            fall = max(measured[fewer], TINY) / max(measured[more], TINY)
+            slope = math.log(fall) / math.log(change[fewer] / change[more])
+        near = more or fewer
+        return measured[near] * (change[bits] / change[near]) ** slope
+
+    def _all(self) -> list[Variant]:
+        return [variant for some in self.variants.values() for variant in some.values()]
+
+    def _inside(self, part: str) -> Iterator[tuple[TensorClass, list[Any]]]:
+        """The classes that have modules in a part, and these."""
+        for member, paths in self.members.items():
+            inner = [path for path in paths if path == part or path.startswith(f"{part}.")]
+            if inner:
+                yield member, [at(self.stream.model, path) for path in inner]
+
+    def _advance(self, member: TensorClass, bits: int, layer: Any, behind: States) -> None:
+        """A class through a layer that has it in `bits` now."""
+        variant = self.variants[member].get(bits)
+        if variant is None or variant.states is None or self._estimates(member):
+            changed = through(layer, self.exact)
+            self.changes[member, bits] += _change(changed, behind)
+            if variant is not None and variant.states is None:
+                variant.states = changed
+                return
+        if variant is not None:
+            variant.states = through(layer, variant.states or self.exact)
+
+    def _estimates(self, member: TensorClass) -> bool:
+        return len(self.variants[member]) < len(BITS)
+
+
+def _change(changed: States, exact: States) -> float:
+    """The relative square of a change."""
+    pairs = zip(changed, exact, strict=True)
+    squares = [mx.stack([((a - b) ** 2).sum(), (b**2).sum()]) for a, b in pairs]
+    part, whole = np.sum([np.array(both, float) for both in squares], axis=0)
+    return float(part / whole)
+
+
+def _words(embedding: Any, batch: Batch, exact: mx.array, bits: int) -> mx.array:
+    """Embeddings of a batch in `bits`, with pictures' features as they are."""
+    words = stored(embedding(mx.maximum(batch.ids, 0)), bits).astype(exact.dtype)
+    return mx.where(batch.ids[..., None] < 0, exact, words)
+
+
+@contextmanager
+def quantized(modules: Sequence[Any], bits: int) -> Iterator[None]:
+    """Modules with their weights as `bits` would store them."""
+    originals = [module.weight for module in modules]
+    for module, weight in zip(modules, originals, strict=True):
+        module.weight = stored(weight, bits)
+    try:
+        yield
+    finally:
+        for module, weight in zip(modules, originals, strict=True):
+            module.weight = weight
+
+
+def stored(weight: mx.array, bits: int) -> mx.array:
     """The weight as `bits` would store it; as it is where no group size divides its rows."""
     setting = fit(Setting(bits), weight.shape)
     if setting is None:
         return weight
-    values = round_plainly(weight, Grid(bits, setting.group_size)).values()
-    mx.eval(values)
-    return values
-
-
-def shipped(classes: Iterable[TensorClass]) -> Costs:
-    """Costs for a model too large to measure: nano's, spread over this model's layers.
-
-    Feed-forward layers take nano's costs at the same relative depth, scaled so that all of them
-    together cost what nano's do. Models without routed experts take those for their dense layers.
-    """
-    text = (files("mlx_deepseek_convert.quality") / "sensitivity.json").read_text(encoding="utf-8")
-    table = json.loads(text)["costs"]
-    members = list(classes)
-    routed = any(member.kind == ROUTED for member in members)
-    costs = {}
-    for member in members:
-        kind = ROUTED if member.kind == DENSE and not routed else member.kind
-        rows = table[kind]
-        peers = sorted(m.layer or 0 for m in members if m.kind == member.kind)
-        depth = peers.index(member.layer or 0) / max(1, len(peers) - 1)
-        share = len(rows) / len(peers)
-        places = np.linspace(0.0, 1.0, len(rows))
-        costs[member] = {
-            bits: share * float(np.interp(depth, places, [row[str(bits)] for row in rows]))
-            for bits in BITS
-        }
-    return costs
-
-
-def as_table(costs: Costs) -> dict[str, list[dict[str, float]]]:
-    """Costs as plain data: per kind a row for each layer, one row for kinds without layers."""
-    table: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for member in sorted(costs, key=lambda member: (member.kind, member.layer or 0)):
-        table[member.kind].append({str(b): float(f"{c:.3g}") for b, c in costs[member].items()})
-    return dict(table)
-
-
-def _divergence(
-    model: Any, batches: Sequence[Batch], truth: Sequence[list[tuple[mx.array, ...]]]
-) -> float:
-    sums = []
-    for batch, expected in zip(batches, truth, strict=True):
-        found = scored_rows(batch, model(batch.ids))
-        for (ours, tokens), (theirs, _) in zip(expected, found, strict=True):
-            sums.append(tally(ours, theirs, tokens))
-    return summarise(sums).kl
+    size = setting.group_size
+    codes, *scales = mx.quantize(weight.astype(mx.bfloat16), group_size=size, bits=bits)
+    scale, bias = (part.astype(mx.float32) for part in scales)
+    value = mx.dequantize(codes, scale, bias, group_size=size, bits=bits).astype(weight.dtype)
+    mx.eval(value)
+    return value

@@ -1,7 +1,7 @@
-"""Token sequences to measure and calibrate on: a text, or nano's own exercises."""
+"""Token sequences to measure and calibrate on: a text, or the embedded models' own exercises."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from random import Random
@@ -10,20 +10,30 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_deepseek.errors import DeepSeekError
+from mlx_deepseek.models.vision_lm import VisionLM
 from mlx_deepseek.nano.evaluate import by_length
 from mlx_deepseek.nano.problem import Problem, plain
 from mlx_deepseek.nano.tasks import FAMILIES, asked, evaluation_problems, reply, training_problem
 from mlx_deepseek.nano.tokenizer import BOS
+from mlx_deepseek.nano_ocr.data import encode
+from mlx_deepseek.nano_ocr.evaluate import held_out as unseen
+from mlx_deepseek.nano_ocr.pictures import KINDS, Example, example
+from mlx_deepseek.nano_ocr.tokenizer import IMAGE, build_tokenizer
+from mlx_deepseek.seeing import Eyes, Sights
 
 ROWS = 8  # sequences per batch
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Sequences ids [B, L] without padding; tokens from position `first` [B] on are scored."""
+    """Sequences ids [B, L] without padding; tokens from position `first` [B] on are scored.
+
+    Negative numbers are places of the pictures in `sights`.
+    """
 
     ids: mx.array
     first: mx.array
+    sights: Sights = field(default_factory=dict)
 
     @property
     def scored(self) -> mx.array:
@@ -61,7 +71,7 @@ def of_text(text: str, tokenizer: Any, length: int = 512, limit: int | None = No
     rows = [row for row in rows if len(row) > len(start) + 1]
     if not rows:
         raise DeepSeekError("The text is too short to measure anything. Expected a page or more.")
-    return _batches(rows, [max(1, len(start))] * len(rows))
+    return of_rows(rows, [max(1, len(start))] * len(rows))
 
 
 def of_nano(tokenizer: Any, count: int, *, held_out: bool, seed: int = 0) -> list[Batch]:
@@ -76,7 +86,33 @@ def of_nano(tokenizer: Any, count: int, *, held_out: bool, seed: int = 0) -> lis
             tail = tokenizer.encode(plain(reply(problem)), add_special_tokens=False)
             rows.append(head + tail)
             starts.append(len(head))
-    return _batches(rows, starts)
+    return of_rows(rows, starts)
+
+
+def of_nano_ocr(model: VisionLM, count: int, *, held_out: bool, seed: int = 0) -> list[Batch]:
+    """`count` pictures of each of nano-ocr's kinds; their right answers are scored.
+
+    Raises:
+        DeepSeekError: no font to draw them is installed.
+    """
+    tokenizer = build_tokenizer()
+    eyes = Eyes(model)
+    rows, starts, sights = [], [], {}
+    for kind in KINDS:
+        for item in _pictures(kind, count, held_out, seed):
+            head, tail = encode(tokenizer, item)
+            head, seen = eyes.place(head, tokenizer.token_to_id(IMAGE), [item.picture])
+            rows.append(head + tail)
+            starts.append(len(head))
+            sights |= seen
+    return of_rows(rows, starts, sights)
+
+
+def _pictures(kind: str, count: int, held_out: bool, seed: int) -> list[Example]:
+    if held_out:
+        return list(unseen(kind, count))
+    rng = Random(f"{seed} {kind}")
+    return [example(rng, kind) for _ in range(count)]
 
 
 def _problems(family: str, count: int, held_out: bool, seed: int) -> list[Problem]:
@@ -86,11 +122,14 @@ def _problems(family: str, count: int, held_out: bool, seed: int) -> list[Proble
     return [training_problem(family, rng) for _ in range(count)]
 
 
-def _batches(rows: Sequence[list[int]], first: Sequence[int]) -> list[Batch]:
+def of_rows(
+    rows: Sequence[list[int]], first: Sequence[int], sights: Sights | None = None
+) -> list[Batch]:
+    """Rows of equal length together; each is scored from its `first` position on."""
     batches = []
     for group in by_length(rows):
         for start in range(0, len(group), ROWS):
             some = group[start : start + ROWS]
             ids = mx.array([rows[i] for i in some])
-            batches.append(Batch(ids, mx.array([first[i] for i in some])))
+            batches.append(Batch(ids, mx.array([first[i] for i in some]), sights or {}))
     return batches

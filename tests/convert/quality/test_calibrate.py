@@ -14,6 +14,7 @@ from mlx_deepseek_convert.quality.layerwise import Stream
 from mlx_deepseek_convert.quality.observe import PRIOR_ROWS, Inputs, observe
 from mlx_deepseek_convert.quality.report import Wanted, sequences
 from mlx_deepseek_convert.quality.score import compare
+from mlx_deepseek_convert.quality.texts import Batch
 from mlx_deepseek_convert.recipes import NEVER, Recipe, Setting
 from mlx_deepseek_convert.source import open_source
 from mlx_deepseek_convert.write import execute
@@ -23,8 +24,11 @@ UNIFORM = Recipe("3 bits everywhere", "", NEVER, NEVER, Setting(3))
 
 @pytest.fixture(scope="module")
 def seen():
-    batches = sequences(checkpoint_path(), Wanted(count=1), held_out=False)
-    return [batch.ids for batch in batches]
+    return sequences(checkpoint_path(), Wanted(count=1), held_out=False)
+
+
+def unscored(ids: mx.array) -> Batch:
+    return Batch(ids, mx.zeros(len(ids), mx.int32))
 
 
 def tensors(folder) -> dict[str, mx.array]:
@@ -58,7 +62,7 @@ def test_other_architectures_and_formats(goldens_root, goldens, tmp_path, case, 
     convert(goldens_root / case, tmp_path / "out", recipe)
     before = tensors(tmp_path / "out")
     mx.eval(before)
-    calibrate(goldens_root / case, tmp_path / "out", [goldens(case)["input_ids"]])
+    calibrate(goldens_root / case, tmp_path / "out", [unscored(goldens(case)["input_ids"])])
     after = tensors(tmp_path / "out")
     same = all(mx.array_equal(before[name], after[name]) for name in before)
     assert same == (recipe == "mxfp4")
@@ -67,13 +71,13 @@ def test_other_architectures_and_formats(goldens_root, goldens, tmp_path, case, 
 def test_another_model_is_refused(goldens_root, tmp_path):
     convert(goldens_root / "deepseek_v2", tmp_path / "out", "4bit")
     with pytest.raises(CheckpointError):
-        calibrate(checkpoint_path(), tmp_path / "out", [mx.array([[1, 2, 3]])])
+        calibrate(checkpoint_path(), tmp_path / "out", [unscored(mx.array([[1, 2, 3]]))])
 
 
 def test_what_modules_are_given(goldens_root):
     stream = Stream(goldens_root / "deepseek_v3")
     ids = mx.array([[5, 6, 7, 8], [9, 10, 11, 12]])
-    states = stream.embed([ids])
+    states = stream.embed([unscored(ids)])
     moe = stream.layers[-1]
     with stream.part(moe) as layer:
         expected = layer(states[0], "causal")

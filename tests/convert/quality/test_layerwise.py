@@ -1,12 +1,16 @@
 """A checkpoint run layer after layer gives what the whole model gives, in less memory."""
 
 import mlx.core as mx
+import numpy as np
 import pytest
+from PIL import Image
 
 from mlx_deepseek.checkpoint import load_model, load_source
 from mlx_deepseek.errors import CheckpointError
+from mlx_deepseek.seeing import Eyes, Sights
 from mlx_deepseek_convert import convert
 from mlx_deepseek_convert.quality.layerwise import Stream
+from mlx_deepseek_convert.quality.texts import Batch
 
 CASES = [
     "deepseek_moe_16b",
@@ -15,18 +19,25 @@ CASES = [
     "deepseek_v3_fp8",
     "r1_distill_qwen",
     "r1_0528_qwen3",
+    "deepseek_v32",
+    "deepseek_vl_7b",
+    "deepseek_vl2_tiny",
+    "deepseek_ocr",
 ]
 
 
-def logits(stream: Stream, ids: mx.array) -> mx.array:
-    (state,) = stream.hidden([ids])
-    with stream.head() as head:
-        return head(state)
+IDS = mx.array([[5, 6, 7, 8, 9, 10], [11, 12, 13, 14, 15, 16]])
+
+
+def logits(stream: Stream, ids: mx.array, sights: Sights | None = None) -> mx.array:
+    (state,) = stream.hidden([Batch(ids, mx.zeros(len(ids), mx.int32), sights or {})])
+    with stream.part(stream.head) as head:
+        return stream.project(head, state)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_source_in_layer_order_is_the_whole_model(goldens_root, goldens, case):
-    ids = goldens(case)["input_ids"]
+    ids = goldens(case).get("input_ids", IDS)
     whole, _ = load_source(goldens_root / case, mx.float32)
     expected = whole(ids)
     found = logits(Stream(goldens_root / case), ids)
@@ -36,11 +47,27 @@ def test_a_source_in_layer_order_is_the_whole_model(goldens_root, goldens, case)
 @pytest.mark.parametrize("case", CASES)
 def test_a_conversion_in_layer_order_is_the_whole_model(goldens_root, goldens, tmp_path, case):
     convert(goldens_root / case, tmp_path / "out", "4bit")
-    ids = goldens(case)["input_ids"]
+    ids = goldens(case).get("input_ids", IDS)
     whole, _ = load_model(tmp_path / "out", dtype=mx.float32)
     expected = whole(ids)
     found = logits(Stream(tmp_path / "out"), ids)
     assert mx.abs(found - expected).max() <= 1e-5 * mx.sqrt(mx.var(expected))
+
+
+@pytest.mark.parametrize("case", ["deepseek_vl2_tiny", "deepseek_ocr"])
+def test_pictures_take_their_places(goldens_root, case):
+    """In one row: the picture's features, and the places that are no tokens."""
+    stream = Stream(goldens_root / case)
+    model, _ = load_source(goldens_root / case, mx.float32)
+    draw = np.random.default_rng(1).integers(0, 256, (40, 60, 3), np.uint8)
+    eyes = Eyes(model)
+    row, sights = eyes.place([5, 3, 7, 8], 3, [Image.fromarray(draw)])
+    expected = model(mx.maximum(mx.array([row]), 0), input_embeddings=eyes.embed(row, sights))
+    found = logits(stream, mx.array([row]), sights)
+    assert mx.abs(found - expected).max() <= 1e-5 * mx.sqrt(mx.var(expected))
+    before = mx.get_active_memory()
+    stream.embed([Batch(mx.array([row]), mx.array([1]), sights)])
+    assert mx.get_active_memory() <= before + (1 << 20)  # the encoders have left
 
 
 def test_values_leave_memory_with_their_part(goldens_root):
