@@ -145,9 +145,7 @@ def read_seed(text: str) -> int | None:
     if not text:
         return None
     if not text.isdecimal() or int(text) > LARGEST_SEED:
-        raise gr.Error(
-            f"The seed is {text}. Expected a whole number, or nothing: random each time."
-        )
+        raise gr.Error(f"The seed is {text}. Expected a whole number, or nothing for a random one.")
     return int(text)
 
 
