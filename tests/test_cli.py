@@ -11,19 +11,12 @@ import pytest
 
 from mlx_deepseek import cli
 from mlx_deepseek.commands import chat, generate
-from mlx_deepseek.commands.terminal import Writer, printable
-from mlx_deepseek.completion import Chunk
+from mlx_deepseek.commands.terminal import ChunkPrinter, printable
 from mlx_deepseek.errors import DeepSeekError
-from mlx_deepseek.prompts import ToolCall
+from mlx_deepseek.generation.results import Chunk
+from mlx_deepseek.prompts.tools import ToolCall
 
 QUESTION = "What is 347 + 586?"
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLX_DEEPSEEK_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
 
 
 def failing(error: Exception):
@@ -177,7 +170,7 @@ def test_writer_separates_thinking_and_closes_it_when_stopped():
     chunks = [Chunk(reasoning="a"), Chunk(reasoning="b\x1b[31m"), Chunk(text="c\x07")]
     chunks.append(Chunk(tool_calls=(ToolCall("add", "{}"),), finish_reason="tool_calls"))
     stream = io.StringIO()
-    last = Writer(stream).write(chunks)
+    last = ChunkPrinter(stream).write(chunks)
     assert stream.getvalue() == "<think>\nab[31m\n</think>\n\nc\n[add {}]\n\n"
     assert last is chunks[-1]
 
@@ -187,14 +180,14 @@ def test_writer_separates_thinking_and_closes_it_when_stopped():
 
     stream = io.StringIO()
     with pytest.raises(KeyboardInterrupt):
-        Writer(stream).write(broken())
+        ChunkPrinter(stream).write(broken())
     assert stream.getvalue() == "<think>\na\n</think>\n\n\n"
 
 
 def test_writer_dims_thinking_in_a_terminal():
     stream = io.StringIO()
     stream.isatty = lambda: True
-    Writer(stream).write([Chunk(reasoning="why"), Chunk(text="so")])
+    ChunkPrinter(stream).write([Chunk(reasoning="why"), Chunk(text="so")])
     assert stream.getvalue() == "\x1b[2mwhy\x1b[0m\n\nso\n"
 
 

@@ -1,21 +1,23 @@
 """`mlx-deepseek app`: serve the chat page on this machine and open it."""
 
 import argparse
+import atexit
 import os
-import secrets
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+from mlx_deepseek.commands.options import add_hosts, add_memory, hosting
 from mlx_deepseek.errors import DeepSeekError
 
 DEFAULT_PORT = 7860
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "::1")
-USER = "deepseek"
 UPLOAD_AT_MOST = "200mb"
 PASSWORD_BYTES = 9
+MOST_EVENTS = 512  # at once; each open tab of the browser has one that lasts
 
 
 def register(subparsers: Any) -> None:
@@ -28,6 +30,8 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "model", metavar="MODEL", nargs="?", default="nano", help="nano, folder or hub id"
     )
+    add_memory(parser)
+    add_hosts(parser)
     parser.add_argument("--host", default="127.0.0.1", help="address to serve on (%(default)s)")
     parser.add_argument(
         "--port", type=_port, help=f"port to serve on (the first free one from {DEFAULT_PORT})"
@@ -54,23 +58,26 @@ def _port(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted."""
+    import secrets
+
     from mlx_deepseek import Caching, load
-    from mlx_deepseek_app.database import data_folder
-    from mlx_deepseek_app.store import prefix_folder
+    from mlx_deepseek_app.server.security import LOOPBACK
+    from mlx_deepseek_app.storage.database import data_folder
+    from mlx_deepseek_app.storage.store import prefix_folder
 
     data, password = data_folder(args.data), None
-    if args.share or args.host not in LOCAL_HOSTS:
+    if args.share or args.host not in LOOPBACK:
         data = None  # visitors do not see each other's words, and leave none on this disk
         password = args.password or secrets.token_urlsafe(PASSWORD_BYTES)
         print(  # noqa: T201
-            f"Others who can reach this address sign in as {USER} with the password {password}. "
+            f"Others who can reach this address sign in with the password {password}. "
             "Conversations are not kept: each tab has its own until it is closed.",
             file=sys.stderr,
         )
     # where conversations are kept, so is what was read of them: reopened, they go on at once
     caching = None if data is None else Caching(prefix_folder=prefix_folder(data))
     stop = serve(
-        partial(load, caching=caching),
+        partial(load, caching=caching, memory=args.memory, **hosting(args)),
         args.model,
         host=args.host,
         port=args.port,
@@ -88,11 +95,30 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+@cache
+def private_uploads() -> None:
+    """Have gradio keep uploads where only this user can read them, until the process ends."""
+    folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="mlx-deepseek-uploads-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+def reachable(url: str, host: str) -> str:
+    """The address to give to others, where the server is not only for this machine."""
+    from mlx_deepseek_app.server.security import ANYWHERE, local_address
+
+    if host not in ANYWHERE or not (address := local_address()):
+        return url
+    port = url.rstrip("/").rsplit(":", 1)[1]
+    return f"http://{address}:{port}/ for others on this network, here at {url}"
+
+
 class Served:
     """A running page at `url`."""
 
-    def __init__(self, page: Any, url: str) -> None:
+    def __init__(self, page: Any, service: Any, url: str, toolbox: Any) -> None:
         self._page = page
+        self._toolbox = toolbox
+        self.service = service
         self.url = url
 
     def wait(self) -> None:
@@ -100,8 +126,10 @@ class Served:
         self._page.server.thread.join()
 
     def close(self) -> None:
-        """Stop serving."""
+        """Stop serving, and wait until nothing runs any more."""
         self._page.close(verbose=False)
+        self.service.close()
+        self._toolbox.close()
 
 
 def serve(
@@ -118,7 +146,7 @@ def serve(
     """Start the page and return at once; the model loads meanwhile and the page shows how far.
 
     Conversations are kept in the folder `data`; None keeps each tab's own while it is open.
-    With a password, visitors sign in as USER.
+    With a password, visitors sign in.
 
     Raises:
         DeepSeekError: the address or port cannot be served on.
@@ -126,29 +154,45 @@ def serve(
     # before gradio is imported: it decides on telemetry and version checks then
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    from mlx_deepseek_app.host import Host
-    from mlx_deepseek_app.look import assets
-    from mlx_deepseek_app.store import Store
-    from mlx_deepseek_app.view import build
+    private_uploads()
+    from starlette.middleware import Middleware
 
-    engines = Host(loader)
-    page = build(engines, Store(data))
-    engines.start(source)
+    from mlx_deepseek_app.jobs.model_service import ModelService
+    from mlx_deepseek_app.jobs.served_model import ServedModel
+    from mlx_deepseek_app.page import build
+    from mlx_deepseek_app.server.mounted import Mounted
+    from mlx_deepseek_app.server.security import names
+    from mlx_deepseek_app.server.settings import ServerSettings
+    from mlx_deepseek_app.server.sign_in import SignIn
+    from mlx_deepseek_app.server.site import build as build_api
+    from mlx_deepseek_app.storage.store import Store
+    from mlx_deepseek_app.tools.toolbox import Toolbox
+    from mlx_deepseek_app.widgets.theme import assets
+
+    service = ModelService(loader)
+    api = build_api(ServedModel(service), ServerSettings(api_key=password), names(host, share))
+    toolbox = Toolbox(data)
+    page = build(service, Store(data), api.state.site, toolbox)
+    dressed = assets(host, share)
+    dressed["app_kwargs"]["middleware"].insert(0, Middleware(Mounted, api=api))
+    if password is not None:
+        dressed["app_kwargs"]["middleware"].append(Middleware(SignIn, password=password))
+    service.start(source)
     try:
         _, url, _ = page.launch(
             server_name=host,
             server_port=port,
             inbrowser=browser,
             share=share,
-            auth=None if password is None else (USER, password),
             prevent_thread_lock=True,
+            max_threads=MOST_EVENTS,
             quiet=True,
             enable_monitoring=False,
             ssr_mode=False,
             mcp_server=False,
             pwa=False,
             max_file_size=UPLOAD_AT_MOST,
-            **assets(),
+            **dressed,
         )
     except OSError as error:  # gradio's way to say that a port is taken
         where = f"{host}:{port}" if port else host
@@ -156,5 +200,6 @@ def serve(
             f"{where}: cannot serve there ({error}). Choose another --port or --host, or leave "
             "them out."
         ) from error
-    print(f"mlx-deepseek is at {url} (Ctrl+C stops it)", file=sys.stderr)  # noqa: T201
-    return Served(page, url)
+    reached = reachable(url, host)
+    print(f"mlx-deepseek is at {reached} (Ctrl+C stops it)", file=sys.stderr)  # noqa: T201
+    return Served(page, service, url, toolbox)

@@ -3,20 +3,20 @@
 import argparse
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_deepseek.progress import Progress
-from mlx_deepseek_convert.amounts import in_words
-from mlx_deepseek_convert.recipes import RECIPES
+from mlx_deepseek.catalog.embedded import FOLDERS
+from mlx_deepseek.checkpoint.converter import DEFAULT_RECIPE
+from mlx_deepseek.runtime.progress import Progress
+from mlx_deepseek.runtime.units import in_words
+from mlx_deepseek_convert.planning.recipes import RECIPES
 
 if TYPE_CHECKING:
-    from mlx_deepseek_convert.planner import Plan
+    from mlx_deepseek_convert.planning.plan import Plan
     from mlx_deepseek_convert.quality.report import Wanted
-    from mlx_deepseek_convert.write import Report
+    from mlx_deepseek_convert.write.run import Report
 
 
 def register(subparsers: Any) -> None:
@@ -34,45 +34,90 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "target", metavar="TARGET", nargs="?", help="new folder (default: SOURCE's name-RECIPE)"
     )
-    parser.add_argument("--recipe", default="4bit", choices=list(RECIPES), metavar="RECIPE")
-    parser.add_argument("--fit", metavar="SIZE", help="choose bits for so many bytes, as 96GB")
+    parser.add_argument(
+        "--recipe",
+        choices=list(RECIPES),
+        metavar="RECIPE",
+        help=f"how to store weights, see below (default: {DEFAULT_RECIPE})",
+    )
+    parser.add_argument(
+        "--fit", metavar="SIZE", help="instead of a recipe: choose bits for so many bytes, as 96GB"
+    )
     parser.add_argument(
         "--calibrate",
         nargs="?",
         const="",
         metavar="TEXT",
-        help="round for the outputs on a text file (without one: nano's exercises, or a sample)",
+        help="round for the outputs on a text file (default: nano's exercises, or a sample)",
     )
     parser.add_argument(
         "--no-feedback", action="store_true", help="calibrate scales only, without GPTQ's feedback"
     )
-    parser.add_argument("--revision", metavar="REV", help="branch, tag or commit on the hub")
+    parser.add_argument(
+        "--revision", metavar="REV", help="branch, tag or commit on the hub (default: main)"
+    )
     parser.add_argument("--adapter", metavar="FOLDER", help="LoRA adapter to add to the weights")
     parser.add_argument(
         "--export", action="store_true", help="an MLX checkpoint back to the release's layout, bf16"
+    )
+    parser.add_argument(
+        "--allow-nonfinite", action="store_true", help="convert NaN and infinity too, not refuse"
     )
     parser.add_argument("--dry-run", action="store_true", help="show the plan, write nothing")
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier conversion")
     parser.add_argument("--upload", metavar="REPO", help="then upload to this hub repository")
     parser.add_argument("--private", action="store_true", help="make that repository private")
     parser.add_argument("--json", action="store_true", help="print plan or report as JSON")
-    parser.set_defaults(func=run)
+    parser.set_defaults(func=run, usage_error=parser.error)
+
+
+# Options that another one would silently leave without effect.
+EXCLUDES = (
+    ("fit", "recipe"),
+    ("export", "recipe"),
+    ("export", "fit"),
+    ("export", "adapter"),
+    ("export", "calibrate"),
+    ("dry_run", "upload"),
+)
+NEEDS = (("no_feedback", "calibrate"), ("private", "upload"))
+
+
+def check_usage(args: argparse.Namespace) -> None:
+    """End as argparse does at options that do not go together."""
+
+    def given(option: str) -> bool:
+        return getattr(args, option) not in (None, False)
+
+    def flag(option: str) -> str:
+        return f"--{option.replace('_', '-')}"
+
+    for option, other in EXCLUDES:
+        if given(option) and given(other):
+            args.usage_error(f"{flag(option)} and {flag(other)} do not go together")
+    for option, other in NEEDS:
+        if given(option) and not given(other):
+            args.usage_error(f"{flag(option)} needs {flag(other)}")
+    folder = Path(args.source).expanduser().is_dir() or args.source in FOLDERS
+    if args.revision and folder:
+        args.usage_error("--revision is of repositories on the hub; SOURCE is none")
 
 
 def run(args: argparse.Namespace) -> int:
     """Plan, and unless --dry-run convert; DeepSeekError is the caller's to print."""
-    from mlx_deepseek_convert.checks import predicted
+    from mlx_deepseek.commands.terminal import byte_bars
     from mlx_deepseek_convert.upload import upload
-    from mlx_deepseek_convert.write import as_json, execute
+    from mlx_deepseek_convert.write.preflight import predicted
+    from mlx_deepseek_convert.write.run import as_json, execute
 
-    name = Path(str(args.source).rstrip("/").split("/")[-1]).absolute().name
-    planned = _planned(args)
-    target = Path(args.target or f"{name}-{planned.recipe}")
+    check_usage(args)
+    target = _target(args)
+    planned = _planned(args, target)
     if args.dry_run:
         summary = {**planned.summary(), **predicted(planned), "target": str(target)}
         _say(json.dumps(summary, indent=2) if args.json else _plan_text(summary))
         return 0
-    with _progress_bar() as report_progress:
+    with byte_bars() as report_progress:
         if args.calibrate is not None:
             report = _calibrated(args, planned, target, report_progress)
         else:
@@ -80,6 +125,7 @@ def run(args: argparse.Namespace) -> int:
                 planned,
                 target,
                 overwrite=args.overwrite,
+                allow_nonfinite=args.allow_nonfinite,
                 progress=lambda done, total: report_progress("convert", done, total),
             )
     result = {**as_json(report), "recipe_detail": planned.recipe_detail}
@@ -90,10 +136,16 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _target(args: argparse.Namespace) -> Path:
+    name = Path(str(args.source).rstrip("/").split("/")[-1]).absolute().name
+    recipe = "release" if args.export else args.recipe or DEFAULT_RECIPE
+    return Path(args.target or f"{name}-{f'fit-{args.fit}' if args.fit else recipe}")
+
+
 def _calibrated(
     args: argparse.Namespace, planned: "Plan", target: Path, progress: Progress
 ) -> "Report":
-    from mlx_deepseek_convert.quality.calibrated import convert_calibrated
+    from mlx_deepseek_convert.quality.calibrate import convert_calibrated
 
     return convert_calibrated(
         planned,
@@ -101,6 +153,7 @@ def _calibrated(
         _text(args),
         feedback=not args.no_feedback,
         overwrite=args.overwrite,
+        allow_nonfinite=args.allow_nonfinite,
         progress=progress,
     )
 
@@ -111,21 +164,28 @@ def _text(args: argparse.Namespace) -> "Wanted":
     return Wanted(text=Path(args.calibrate) if args.calibrate else None)
 
 
-def _planned(args: argparse.Namespace) -> "Plan":
-    from mlx_deepseek_convert.adapters import merge_adapter
-    from mlx_deepseek_convert.detect import find_source
-    from mlx_deepseek_convert.planner import make_plan, plan_release
+def _planned(args: argparse.Namespace, target: Path) -> "Plan":
+    from mlx_deepseek_convert.mapping.adapters import merge_adapter
+    from mlx_deepseek_convert.planning.plan import make_plan, plan_release
+    from mlx_deepseek_convert.source.find import find_source
+    from mlx_deepseek_convert.write.preflight import check_target
 
     source = find_source(args.source, args.revision)
+    if args.calibrate is not None:
+        from mlx_deepseek_convert.quality.calibrate import check_calibration
+
+        check_calibration(source, with_adapter=bool(args.adapter))
     if args.adapter:
         source = merge_adapter(source, Path(args.adapter))
     if args.export:
         return plan_release(source)
     if not args.fit:
-        return make_plan(source, args.recipe)
-    from mlx_deepseek_convert.quality.bars import step_bars
+        return make_plan(source, args.recipe or DEFAULT_RECIPE)
+    from mlx_deepseek.commands.terminal import step_bars
     from mlx_deepseek_convert.quality.budget import fitted
 
+    if not args.dry_run:
+        check_target(source, target, args.overwrite)  # measuring takes long
     with step_bars() as progress:
         recipe = fitted(source, args.fit, _text(args), partial(progress, "measure"))
     return make_plan(source, recipe)
@@ -133,33 +193,6 @@ def _planned(args: argparse.Namespace) -> "Plan":
 
 def _say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    """A function (stage, bytes done, bytes in total) that draws bars on stderr, if a terminal."""
-    if not sys.stderr.isatty():
-        yield lambda stage, done, total: None
-        return
-    from rich import progress as rich_progress
-    from rich.console import Console
-
-    columns = (
-        rich_progress.TextColumn("{task.description}"),
-        rich_progress.BarColumn(),
-        rich_progress.DownloadColumn(),
-        rich_progress.TransferSpeedColumn(),
-        rich_progress.TimeRemainingColumn(),
-    )
-    tasks: dict[str, rich_progress.TaskID] = {}
-    with rich_progress.Progress(*columns, console=Console(stderr=True)) as bar:
-
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=None, completed=done)
-            bar.update(tasks[stage], completed=done, total=total or None)
-
-        yield report
 
 
 def _plan_text(plan: dict[str, Any]) -> str:

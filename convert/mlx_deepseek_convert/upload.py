@@ -3,10 +3,10 @@
 import hashlib
 from pathlib import Path
 
+from mlx_deepseek.checkpoint.files import read_json
+from mlx_deepseek.checkpoint.repository import RECORD
 from mlx_deepseek.errors import CheckpointError
-from mlx_deepseek_convert.card import with_quality
-from mlx_deepseek_convert.headers import read_json
-from mlx_deepseek_convert.workspace import RECORD
+from mlx_deepseek_convert.write.model_card import with_quality
 
 QUALITY = "quality.json"
 
@@ -21,17 +21,13 @@ def upload(folder: Path, repo: str, *, private: bool = False) -> str:
     """
     from huggingface_hub import HfApi
 
-    from mlx_deepseek import hub  # huggingface_hub is slow to import
+    from mlx_deepseek.checkpoint import hub  # huggingface_hub is slow to import
 
     hub.require_hub_id(repo)
     check_whole(folder)
     card = folder / "README.md"
     if (folder / QUALITY).is_file():
         quality = read_json(folder / QUALITY, CheckpointError)
-        if not isinstance(quality, dict):
-            raise CheckpointError(
-                f"{folder / QUALITY}: not a JSON object. Expected names: numbers."
-            )
         card.write_text(with_quality(card.read_text(encoding="utf-8"), quality), encoding="utf-8")
     try:
         api = HfApi()
@@ -60,7 +56,7 @@ def check_whole(folder: Path) -> None:
     if not (folder / RECORD).is_file():
         raise CheckpointError(f"{folder}: has no {RECORD}. Expected a converted checkpoint.")
     record = read_json(folder / RECORD, CheckpointError)
-    sums = record.get("sha256") if isinstance(record, dict) else None
+    sums = record.get("sha256")
     if not isinstance(sums, dict) or not sums:
         raise CheckpointError(f"{folder / RECORD}: has no checksums. Convert the checkpoint again.")
     for name, expected in sums.items():

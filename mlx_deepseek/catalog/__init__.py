@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -20,12 +19,23 @@ class RecommendedSampling:
     source: str = ""
 
 
+# What a family was trained for besides conversation.
+SKILLS: Mapping[str, tuple[str, ...]] = {
+    "Coder": ("code",),
+    "Coder-V2": ("code",),
+    "OCR": ("documents",),
+    "Prover": ("proofs",),
+}
+
+
 @dataclass(frozen=True)
 class Entry:
     """One released checkpoint.
 
     `config_provenance`: how sure `config` is: sha256_exact, copied, sibling, partial or memory.
     Parameters are counts, as published (`params_source`); the context length is in tokens.
+    `cache_bytes_per_token` is what `models.sizes` counts in bfloat16, kept because counting takes
+    seconds for all; None where the architecture is unknown.
     """
 
     repo: str
@@ -37,6 +47,7 @@ class Entry:
     params_active: int | None
     params_source: str | None
     context_length: int | None
+    cache_bytes_per_token: int | None
     model_type: str
     prompt_format: str | None
     sampling: RecommendedSampling
@@ -47,6 +58,11 @@ class Entry:
     def name(self) -> str:
         """The repository's name without its owner."""
         return self.repo.split("/")[-1]
+
+    @property
+    def skills(self) -> tuple[str, ...]:
+        """What it was trained for besides conversation: code, documents, proofs."""
+        return SKILLS.get(self.family, ())
 
 
 @cache
@@ -87,6 +103,8 @@ CONVERSION = (
 
 def suggest(name: str, count: int = 3) -> list[str]:
     """Hub ids that look like `name`, for error messages."""
+    from difflib import get_close_matches
+
     known = {_plain(entry.name): entry.repo for entry in entries()}
     close = get_close_matches(_plain(name.split("/")[-1]), known, n=count, cutoff=0.5)
     return [known[match] for match in close]

@@ -4,24 +4,26 @@ import argparse
 import json
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from mlx_deepseek.commands.options import add_hosts, add_memory, hosting
+
 if TYPE_CHECKING:
-    from mlx_deepseek.loading import Loaded
+    from mlx_deepseek.engine import Engine
 
 SUMMARY = "measure a model's speed and its share of what memory bandwidth allows"
 LIBRARIES = ("mlx-deepseek", "mlx", "mlx-lm")
-# Larger than any cache of the processor.
-COPY_BYTES_GPU, COPY_BYTES_CPU = 1 << 30, 1 << 27
-COPY_REPEATS = 5
 PRIME = 7919  # strides over the vocabulary: a prompt whose tokens use many experts
 
 
 @dataclass(frozen=True)
 class Result:
-    """Medians over repeats; `fraction_of_limit` is the shortest possible time per token, by
-    memory bandwidth, divided by the measured one. Speeds are per second."""
+    """Medians over repeats; speeds are per second.
+
+    `fraction_of_limit` is the shortest possible time per token divided by the measured one: for
+    `read_bytes_per_token` by copy bandwidth, where experts are on disk for `disk_bytes_per_token`
+    by the disk's speed, and for `link_s` between `machines`, each of which reads its own part.
+    """
 
     model: str
     device: str
@@ -34,17 +36,26 @@ class Result:
     peak_memory_bytes: int
     copy_bytes_per_s: float
     read_bytes_per_token: int
+    disk_bytes_per_s: float | None
+    disk_bytes_per_token: float
+    hit_rate: float
     fraction_of_limit: float
+    machines: int = 1
+    link_s: float = 0.0
 
 
 def register(subparsers: Any) -> None:
     """Add the `bench` sub-command."""
     parser = subparsers.add_parser("bench", help=SUMMARY, description=f"{SUMMARY.capitalize()}.")
     parser.add_argument("model", metavar="MODEL", help='"nano", a folder, a hub id or its name')
-    parser.add_argument("--prompt", type=count, default=512, metavar="N", help="prompt tokens")
+    parser.add_argument(
+        "--prompt", type=count, metavar="N", help="prompt tokens (512, or what fits the window)"
+    )
     parser.add_argument("--tokens", type=count, default=64, metavar="N", help="tokens to generate")
     parser.add_argument("--repeats", type=count, default=3, metavar="N", help="runs to measure")
     parser.add_argument("--recipe", help="conversion recipe of a Hugging Face checkpoint")
+    add_memory(parser)
+    add_hosts(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(func=run)
 
@@ -59,7 +70,8 @@ def count(text: str) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Load, measure, print; DeepSeekError is the caller's to print."""
-    result = measure(args.model, args.prompt, args.tokens, args.repeats, args.recipe)
+    options = {"recipe": args.recipe, "memory": args.memory, **hosting(args)}
+    result = measure(args.model, args.prompt, args.tokens, args.repeats, **options)
     if args.json:
         print(json.dumps(asdict(result), indent=2))  # noqa: T201
         return 0
@@ -74,46 +86,58 @@ def run(args: argparse.Namespace) -> int:
 
 
 def measure(
-    model: str, prompt: int = 512, tokens: int = 64, repeats: int = 3, recipe: str | None = None
+    model: str, prompt: int | None = None, tokens: int = 64, repeats: int = 3, **options: Any
 ) -> Result:
-    """Load `model` and time it: reading `prompt` tokens, then generating `tokens`.
+    """Load `model`, with options of `load`; time reading `prompt` tokens, then generating.
+
+    The prompt has 512 tokens or what fits.
 
     Raises:
         PromptError: prompt and tokens do not fit the context window.
         DeepSeekError: the model cannot be loaded.
     """
+    from mlx_deepseek.engine import load
     from mlx_deepseek.errors import PromptError
-    from mlx_deepseek.loading import load_everything
-    from mlx_deepseek.worker import Worker
+    from mlx_deepseek.runtime.compute_thread import shared_worker
 
-    worker = Worker()  # MLX's streams belong to a thread; this is how the engine computes, too
-    loaded = worker.call(
-        lambda: load_everything(model, recipe=recipe, dtype=None, revision=None, progress=None)
-    )
+    loaded = load(model, **options)
+    prompt = prompt or max(1, min(512, loaded.context_length - tokens))
     if prompt + tokens > loaded.context_length:
         raise PromptError(
             f"{loaded.name}: {prompt} + {tokens} tokens do not fit its context window of "
             f"{loaded.context_length}. Choose less with --prompt and --tokens."
         )
-    return worker.call(lambda: measure_loaded(loaded, prompt, tokens, repeats))
+    return measure_loaded(shared_worker(), loaded, prompt, tokens, repeats)
 
 
-def measure_loaded(loaded: "Loaded", prompt: int, tokens: int, repeats: int) -> Result:
-    """Time a model that this thread has loaded; one run before the measured ones warms up."""
+def measure_loaded(worker: Any, loaded: "Engine", prompt: int, tokens: int, repeats: int) -> Result:
+    """Time a model that the worker has loaded; one run before the measured ones warms up."""
+    from statistics import median
+
     import mlx.core as mx
 
-    from mlx_deepseek import memory
-    from mlx_deepseek.checkpoint import compute_dtype
+    from mlx_deepseek.checkpoint.files import weight_files
+    from mlx_deepseek.models import language_config, sizes
+    from mlx_deepseek.runtime.device import compute_item_bytes
+    from mlx_deepseek.runtime.speed import copy_bytes_per_s, disk_bytes_per_s
 
-    ids = [i * PRIME % loaded.config["vocab_size"] for i in range(prompt)]
-    bandwidth = copy_bytes_per_s()
-    generate(loaded.model, ids, 2)
-    usages = [generate(loaded.model, ids, tokens) for _ in range(repeats)]
+    ids = [i * PRIME % language_config(loaded.config)["vocab_size"] for i in range(prompt)]
+    bandwidth = worker.call(copy_bytes_per_s)
+    generate(worker, loaded.model, ids, 2)
+    usages = [generate(worker, loaded.model, ids, tokens) for _ in range(repeats)]
+    hits = [usage.expert_hit_rate for usage in usages if usage.expert_hit_rate is not None]
+    disk = disk_bytes_per_s(weight_files(loaded.folder)) if hits else None
+    disk_bytes = median(usage.disk_bytes_per_token for usage in usages)
+    disk_s = 0.0 if disk is None else disk_bytes / disk
     decode_tps = median(usage.generation_tps for usage in usages)
-    item_bytes = memory.CACHE_ITEM_BYTES if compute_dtype() is None else 4
-    cache_bytes = memory.cache_bytes_per_token(loaded.model, loaded.config, item_bytes)
+    item_bytes = compute_item_bytes()
+    cache_bytes = sizes.cache_bytes_per_token(loaded.model, loaded.config, item_bytes)
     # Half of the generated tokens are in the cache on average.
-    read_bytes = memory.count(loaded.model).read_bytes + cache_bytes * (prompt + tokens // 2)
+    read_bytes = sizes.count(loaded.model).read_bytes + cache_bytes * (prompt + tokens // 2)
+    others, link_s, mode = several(worker, loaded)
+    seconds = [read_bytes / bandwidth + disk_s]
+    seconds += [one["read_bytes"] / one["copy_bytes_per_s"] for one in others]
+    shortest_s = link_s + (max(seconds) if mode == "tensor" else sum(seconds))
     return Result(
         model=loaded.name,
         device=str(mx.device_info().get("device_name", mx.default_device())),
@@ -125,59 +149,67 @@ def measure_loaded(loaded: "Loaded", prompt: int, tokens: int, repeats: int) -> 
         decode_tps=decode_tps,
         peak_memory_bytes=max(usage.peak_memory_bytes for usage in usages),
         copy_bytes_per_s=bandwidth,
-        read_bytes_per_token=read_bytes,
-        fraction_of_limit=read_bytes / bandwidth * decode_tps,
+        read_bytes_per_token=read_bytes + int(sum(one["read_bytes"] for one in others)),
+        disk_bytes_per_s=disk,
+        disk_bytes_per_token=disk_bytes,
+        hit_rate=median(hits) if hits else 1.0,
+        fraction_of_limit=shortest_s * decode_tps,
+        machines=1 + len(others),
+        link_s=link_s,
     )
 
 
-def generate(model: Any, ids: list[int], tokens: int) -> Any:
-    """The Usage of one greedy run from an empty cache; it goes on past stop tokens."""
-    from mlx_deepseek import generate
-    from mlx_deepseek.cache import KeptCache
-    from mlx_deepseek.completion import Usage
+def several(worker: Any, loaded: "Engine") -> tuple[list[dict[str, float]], float, str]:
+    """What other machines read of a model, seconds between them, and how it is split."""
+    from mlx_deepseek.distributed.checks import speed
+    from mlx_deepseek.distributed.forecast import LinkSpeed, link_seconds
+    from mlx_deepseek.models import language_config
+    from mlx_deepseek.runtime.device import compute_item_bytes
 
-    greedy = generate.Sampling(temperature=0.0)
-    request = generate.Request(ids, tokens, greedy, stop_ids=frozenset())
+    followers = loaded.followers
+    if followers is None:
+        return [], 0.0, "pipeline"
+    others = worker.call(followers.bounds)
+    group, text = followers.group, language_config(loaded.config)
+    measured = worker.call(group.ask, "speed", lambda: speed(group.link))[0]
+    link, state = LinkSpeed(**measured), text["hidden_size"] * compute_item_bytes()
+    layers = text["num_hidden_layers"]
+    return others, link_seconds(followers.mode, group.size, layers, link, state), followers.mode
+
+
+def generate(worker: Any, model: Any, ids: list[int], tokens: int) -> Any:
+    """The Usage of one greedy run from an empty cache; it goes on past stop tokens.
+
+    Token by token, so that Ctrl-C ends it between two of them.
+    """
+    from mlx_deepseek.cache.prompt_cache import PromptCache
+    from mlx_deepseek.generation import decode
+    from mlx_deepseek.generation.request import Request
+    from mlx_deepseek.generation.results import Usage
+    from mlx_deepseek.generation.sampling import Sampling
+
+    request = Request(ids, tokens, Sampling(temperature=0.0), stop_ids=frozenset())
     usage = Usage()
-    for step in generate.tokens(model, request, KeptCache(model)):
+    cache = worker.call(PromptCache, model)
+    for step in worker.iterate(decode.tokens(model, request, cache)):
         usage = step.usage
     return usage
-
-
-def copy_bytes_per_s() -> float:
-    """Bytes read and written per second by this device's fastest copy of a large array.
-
-    A CPU copies on all cores, as it computes quantized products on all.
-    """
-    import time
-
-    import mlx.core as mx
-
-    from mlx_deepseek.cpu import available_cores
-
-    on_cpu = mx.default_device().type == mx.DeviceType.cpu
-    parts = available_cores() if on_cpu else 1
-    nbytes = (COPY_BYTES_CPU if on_cpu else COPY_BYTES_GPU) // parts
-    sources = [mx.zeros(nbytes // 4, mx.float32) + part for part in range(parts)]
-    streams = [mx.default_stream(mx.default_device())]
-    streams += [mx.new_thread_local_stream(mx.cpu) for _ in range(parts - 1)]
-    mx.eval(sources)
-    fastest = float("inf")
-    for _ in range(COPY_REPEATS):
-        began = time.perf_counter()
-        copies = [
-            mx.add(source, 1.0, stream=stream)
-            for source, stream in zip(sources, streams, strict=True)
-        ]
-        mx.eval(copies)
-        fastest = min(fastest, time.perf_counter() - began)
-    return 2 * nbytes * parts / fastest
 
 
 def rows(result: Result) -> list[tuple[str, str]]:
     """Labels and values for a reader."""
     from mlx_deepseek.commands.info import size
 
+    disk: list[tuple[str, str]] = []
+    if result.disk_bytes_per_s:
+        disk = [
+            ("found in memory", f"{result.hit_rate:.1%} of the experts"),
+            ("disk", f"{size(result.disk_bytes_per_s)} per second"),
+            ("read from disk", f"{size(result.disk_bytes_per_token)} per token"),
+        ]
+    links: list[tuple[str, str]] = []
+    if result.machines > 1:
+        links = [("links", f"{result.link_s * 1e3:.2f} ms per token, {result.machines} machines")]
     return [
         ("device", result.device),
         ("versions", ", ".join(f"{name} {number}" for name, number in result.versions.items())),
@@ -186,5 +218,7 @@ def rows(result: Result) -> list[tuple[str, str]]:
         ("peak memory", size(result.peak_memory_bytes)),
         ("copy bandwidth", f"{size(result.copy_bytes_per_s)} per second"),
         ("read per token", size(result.read_bytes_per_token)),
+        *disk,
+        *links,
         ("of the bandwidth limit", f"{result.fraction_of_limit:.1%}"),
     ]

@@ -1,17 +1,17 @@
 """`mlx-deepseek chat`: a conversation in the terminal."""
 
 import argparse
+import select
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlx_deepseek.commands.options import add_model, add_sampling, load_model, stream_options
-from mlx_deepseek.commands.terminal import DIM, NORMAL, Writer, summary
-from mlx_deepseek.errors import ImageError, PromptError
+from mlx_deepseek.commands.terminal import DIM, NORMAL, ChunkPrinter, summary
+from mlx_deepseek.errors import CheckpointError, ImageError, PromptError
 
 if TYPE_CHECKING:
-    from mlx_deepseek.chat import Chat
-    from mlx_deepseek.engine import Engine
+    from mlx_deepseek.engine import Chat, Engine
 
 SUMMARY = "talk with a model in the terminal"
 HELP = """/reset          forget the conversation
@@ -21,7 +21,10 @@ HELP = """/reset          forget the conversation
 /image FILE     show a picture with the next message
 /think on|off   ask a model with two modes to think
 /help           this
-/exit           end (or Ctrl-D); Ctrl-C stops an answer"""
+/exit           end (or Ctrl-D); Ctrl-C stops an answer
+
+A backslash at the end of a line continues the message on the next; pasted lines are one message."""
+PASTE_S = 0.03
 
 
 def register(subparsers: Any) -> None:
@@ -41,32 +44,68 @@ def run(args: argparse.Namespace) -> int:
     """Load, then answer line by line; DeepSeekError while loading is the caller's to print."""
     options = stream_options(args)
     engine = load_model(args)
-    conversation = Conversation(engine, args.system, options, args.image)
+    conversation = TerminalChat(engine, args.system, options, args.image)
     interactive = sys.stdin.isatty()
+    pasted = enable_line_editing() if interactive else never
     if interactive:
-        enable_line_editing()
         conversation.note(f"{engine.name}: /help lists commands. Try: {engine.suggestions[0]}")
     while True:
         try:
-            line = input(">>> ") if interactive else sys.stdin.readline()
+            line = read_message(input if interactive else read_line, pasted)
         except (EOFError, KeyboardInterrupt):
-            break
-        if not interactive and not line:
             break
         if line.strip() and not conversation.take(line.strip()):
             break
     return 0
 
 
-def enable_line_editing() -> None:
-    """Arrow keys and history in input(), where Python was built with readline."""
+def read_message(read: Callable[[str], str], pasted: Callable[[], bool]) -> str:
+    """A message of one line, or of several: pasted ones, and those after a backslash at the end.
+
+    Raises:
+        EOFError: there is none.
+    """
+    lines = read(">>> ").split("\n")
+    while lines[-1].endswith("\\") or pasted():
+        lines[-1] = lines[-1].removesuffix("\\")
+        lines += read("... ").split("\n")
+    return "\n".join(lines)
+
+
+def read_line(_: str) -> str:
+    """A line of standard input that is no terminal."""
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.removesuffix("\n")
+
+
+def enable_line_editing() -> Callable[[], bool]:
+    """Arrow keys and history in input(); returns what tells whether more of a paste is coming.
+
+    GNU readline takes a paste in as a whole. Elsewhere, lines that are there at once were pasted.
+    """
     try:
-        import readline  # noqa: F401
+        import readline
     except ImportError:
-        return
+        return waiting
+    if "libedit" in (readline.__doc__ or ""):
+        return waiting
+    readline.parse_and_bind("set enable-bracketed-paste on")
+    return never
 
 
-class Conversation:
+def waiting() -> bool:
+    """Whether standard input has something within the time in which nobody types."""
+    return bool(select.select([sys.stdin], [], [], PASTE_S)[0])
+
+
+def never() -> bool:
+    """No paste comes in pieces."""
+    return False
+
+
+class TerminalChat:
     """Takes lines: messages to the model, and commands that begin with a slash."""
 
     def __init__(
@@ -96,19 +135,19 @@ class Conversation:
         if word in ("/exit", "/quit", "/bye"):
             return False
         try:
-            if word in self.commands:
+            if word in self.commands and "\n" not in line:
                 self.commands[word](rest.strip())
             elif word.startswith("/") and word[1:].isalpha():
                 self.note(f"No command {word}.\n{HELP}")
             else:
                 self.answer(line)
-        except (PromptError, ImageError) as error:
+        except (PromptError, ImageError, CheckpointError) as error:
             self.note(str(error))
         return True
 
     def answer(self, message: Any) -> None:
         """Send a message and write the answer; Ctrl-C ends it and keeps what was written."""
-        writer = Writer(sys.stdout, show_thinking=self.options["thinking"] is not False)
+        writer = ChunkPrinter(sys.stdout, show_thinking=self.options["thinking"] is not False)
         images, self.images[:] = list(self.images), []
         stream = self.chat.stream(message, images=images)
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlx_deepseek.commands.options import add_model, add_sampling, load_model, stream_options
-from mlx_deepseek.commands.terminal import Writer, summary
+from mlx_deepseek.commands.terminal import ChunkPrinter, summary
 from mlx_deepseek.errors import PromptError
 
 SUMMARY = "answer one prompt"
@@ -38,20 +38,20 @@ def run(args: argparse.Namespace) -> int:
     engine = load_model(args)
     request: Any = prompt
     if args.system:
-        request = [
-            {"role": "system", "content": args.system},
-            {"role": "user", "content": prompt},
-        ]
+        request = [{"role": "system", "content": args.system}, {"role": "user", "content": prompt}]
     if args.json:
         done = engine.generate(request, **options)
         sys.stdout.write(json.dumps({"model": engine.name, **asdict(done)}, ensure_ascii=False))
         sys.stdout.write("\n")
         return 0
-    writer = Writer(sys.stdout, show_thinking=args.thinking is not False)
+    writer = ChunkPrinter(sys.stdout, show_thinking=args.thinking is not False)
     last = writer.write(engine.stream(request, **options))
     if last is not None and sys.stderr.isatty():
         sys.stderr.write(summary(last.usage, engine.context_length) + "\n")
-    return 0
+    cut = last is not None and last.finish_reason == "length"
+    if cut:
+        sys.stderr.write("mlx-deepseek: the answer was cut off; raise --max-tokens\n")
+    return 1 if cut and args.schema else 0
 
 
 def schema_format(path: str) -> dict[str, Any]:

@@ -6,6 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mlx_deepseek.commands.forecast import add_machine, expect, forecast_rows
+from mlx_deepseek.commands.hosts import split, split_rows
+from mlx_deepseek.commands.options import add_hosts
+
 SUMMARY = "show a model's parameters, bytes, cache, and the context that fits this machine"
 
 
@@ -14,13 +18,18 @@ def register(subparsers: Any) -> None:
     parser = subparsers.add_parser("info", help=SUMMARY, description=f"{SUMMARY.capitalize()}.")
     parser.add_argument("model", metavar="MODEL", help='"nano", a folder, a hub id or its name')
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
+    add_machine(parser)
+    add_hosts(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(func=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what `describe` finds; DeepSeekError is the caller's to print."""
-    facts = describe(args.model, args.revision)
+    asked = {"memory": args.memory, "disk": args.disk, "bandwidth": args.bandwidth}
+    facts = describe(args.model, args.revision, **asked)
+    if args.hosts is not None:
+        facts["several_machines"] = several(args)
     if args.json:
         print(json.dumps(facts, indent=2))  # noqa: T201
         return 0
@@ -28,34 +37,48 @@ def run(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     table = Table(title=facts["name"], show_header=False)
-    for label, value in rows(facts):
+    expected = facts["forecast"]
+    shown = rows(facts) + (forecast_rows(expected) if expected else [])
+    if args.hosts is not None:
+        shown += split_rows(facts["several_machines"])
+    for label, value in shown:
         table.add_row(label, value)
     Console().print(table)
     return 0
 
 
-def describe(model: str, revision: str | None = None) -> dict[str, Any]:
+def several(args: argparse.Namespace) -> dict[str, Any]:
+    """How the model would be split over the machines of a hosts file."""
+    from mlx_deepseek import models
+
+    _, folder, config, _ = find(args.model, args.revision)
+    return split(models.build(config), config, folder, args.hosts, args.split)
+
+
+def describe(model: str, revision: str | None = None, **machine: str | None) -> dict[str, Any]:
     """Everything known of a model from its config and, in a folder, its files' headers.
 
     Sizes are bytes, `context_length` and `longest_context` tokens. `stored_bytes` is null for a
-    model that is not on this machine.
+    model that is not on this machine. `forecast` is for a `machine` as in `forecast.expect`.
 
     Raises:
         DeepSeekError: not found, damaged, or of an architecture this version cannot compute.
     """
-    from mlx_deepseek import memory, models
-    from mlx_deepseek.checkpoint import compute_dtype
-    from mlx_deepseek.loading import context_length
+    from mlx_deepseek import models
+    from mlx_deepseek.checkpoint.load import context_length
+    from mlx_deepseek.models import sizes as memory_sizes
+    from mlx_deepseek.runtime import memory
+    from mlx_deepseek.runtime.device import compute_item_bytes
 
     name, folder, config, entry = find(model, revision)
-    built = models.build(config)
-    sizes = memory.count(built)
-    stored = stored_bytes(folder, config) if folder else None
+    built: Any = models.build(config)
+    models.require_language(built, name)
+    sizes = memory_sizes.count(built)
+    stored = stored_bytes(folder, len(built.layers)) if folder else None
     weights, basis = memory_bytes(model, folder, sizes.total + sizes.mtp)
     window = context_length(config, entry)
-    machine = memory.machine_memory_bytes()
-    item_bytes = memory.CACHE_ITEM_BYTES if compute_dtype() is None else 4
-    cache_here = memory.cache_bytes_per_token(built, config, item_bytes)
+    machine_bytes = memory.machine_memory_bytes()
+    cache_here = memory_sizes.cache_bytes_per_token(built, config, compute_item_bytes())
     return {
         "name": name,
         "model_type": config["model_type"],
@@ -66,10 +89,11 @@ def describe(model: str, revision: str | None = None) -> dict[str, Any]:
         "bits_per_weight": stored and 8 * stored[0] / (sizes.total + sizes.mtp * stored[1]),
         "memory_bytes": weights,
         "memory_basis": basis,
-        "cache_bytes_per_token": memory.cache_bytes_per_token(built, config),
+        "cache_bytes_per_token": memory_sizes.cache_bytes_per_token(built, config),
         "context_length": window,
-        "machine_memory_bytes": machine,
-        "longest_context": memory.fits(weights, cache_here, machine, window).context,
+        "machine_memory_bytes": machine_bytes,
+        "longest_context": memory.fits(weights, cache_here, machine_bytes, window).context,
+        "forecast": expect(built, config, folder, **machine),
     }
 
 
@@ -79,15 +103,17 @@ def find(model: str, revision: str | None) -> tuple[str, Path | None, dict[str, 
     Raises:
         DeepSeekError: nothing has that name.
     """
-    from mlx_deepseek import catalog, hub, sources
-    from mlx_deepseek.checkpoint import MTP_FILE, MTP_KEY, read_config
+    from mlx_deepseek import catalog, models
+    from mlx_deepseek.checkpoint import hub, resolve
+    from mlx_deepseek.checkpoint.files import MTP_FILE, read_config
 
-    repo = None if Path(model).expanduser().is_dir() else sources.hub_id(model)
+    repo = None if Path(model).expanduser().is_dir() else resolve.hub_id(model)
     if repo is None:
-        found = sources.locate(model)
+        found = resolve.locate(model)
         config = read_config(found.folder)
         converted = "quantization" in config and not (found.folder / MTP_FILE).is_file()
-        return found.name, found.folder, config | ({MTP_KEY: 0} if converted else {}), found.entry
+        config = models.without_mtp(config) if converted else config
+        return found.name, found.folder, config, found.entry
     entry = catalog.find(repo)
     if entry is not None and entry.repo.lower() == repo.lower() and revision is None:
         return entry.repo, hub.cached_snapshot(entry.repo, None), dict(entry.config), entry
@@ -95,17 +121,16 @@ def find(model: str, revision: str | None) -> tuple[str, Path | None, dict[str, 
     return repo, hub.cached_snapshot(repo, revision), config, entry
 
 
-def stored_bytes(folder: Path, config: Mapping[str, Any]) -> tuple[int, bool]:
-    """Bytes of the weights on disk, and whether MTP layers are among them.
+def stored_bytes(folder: Path, layers: int) -> tuple[int, bool]:
+    """Bytes of the weights on disk, and whether MTP layers, past `layers`, are among them.
 
     Raises:
         CheckpointError: files are missing or damaged.
     """
-    from mlx_deepseek.checkpoint import weight_files
-    from mlx_deepseek.tensor_file import read_header
+    from mlx_deepseek.checkpoint.files import file_header, weight_files
 
-    extra = ("mtp.", f"model.layers.{config['num_hidden_layers']}.")
-    tensors = [info for path in weight_files(folder) for info in read_header(path)[0].values()]
+    extra = ("mtp.", f"model.layers.{layers}.")
+    tensors = [info for path in weight_files(folder) for info in file_header(path)[0].values()]
     return sum(info.nbytes for info in tensors), any(
         info.name.startswith(extra) for info in tensors
     )
@@ -117,17 +142,17 @@ def memory_bytes(model: str, folder: Path | None, parameters: int) -> tuple[int,
     Raises:
         DeepSeekError: the folder is damaged.
     """
-    from mlx_deepseek import memory
-    from mlx_deepseek.converted import DEFAULT_RECIPE
-    from mlx_deepseek.converters import converter
-    from mlx_deepseek.embedded import FOLDERS
+    from mlx_deepseek.catalog.embedded import FOLDERS
+    from mlx_deepseek.checkpoint.converter import DEFAULT_RECIPE, converter
+    from mlx_deepseek.checkpoint.room import loaded_bytes
+    from mlx_deepseek.runtime import memory
 
     if folder is None:
         return memory.estimate_bytes(parameters), f"estimate, recipe {DEFAULT_RECIPE}"
-    if model not in FOLDERS and converter().is_source(folder):
-        planned = converter().plan(folder, DEFAULT_RECIPE).summary()
+    if model not in FOLDERS and (source := converter().open(folder)).is_release:
+        planned = converter().plan(source, DEFAULT_RECIPE).summary()
         return planned["bytes_out"], f"after conversion, recipe {DEFAULT_RECIPE}"
-    return memory.loaded_bytes(folder), "without conversion"
+    return loaded_bytes(folder), "without conversion"
 
 
 def rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -43,9 +43,10 @@ def run(args: argparse.Namespace) -> int:
 
 def listed(part: str, *, include_all: bool = False) -> list[dict[str, Any]]:
     """The catalog's entries with `part` in repo, family or variant; sizes in bytes."""
-    from mlx_deepseek import catalog, memory
-    from mlx_deepseek.downloaded import models_here
+    from mlx_deepseek import catalog
+    from mlx_deepseek.checkpoint.local_models import models_here
     from mlx_deepseek.models import known
+    from mlx_deepseek.runtime import memory
 
     machine = memory.machine_memory_bytes()
     cached = {repo.lower() for repo in models_here()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from mlx_deepseek.commands.terminal import progress_bar
 
 if TYPE_CHECKING:
-    from mlx_deepseek.engine import Engine
+    from mlx_deepseek.engine import Caching, Engine
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -15,7 +15,8 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model", metavar="MODEL", help='"nano", a folder, a hub id or a name that `models` lists'
     )
-    add_version(parser)
+    add_loading(parser)
+    add_hosts(parser)
     group = parser.add_argument_group("speed and memory")
     group.add_argument("--cache-bits", type=int, metavar="4|8", help="quantize the latent cache")
     group.add_argument(
@@ -31,10 +32,45 @@ def add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_version(parser: argparse.ArgumentParser) -> None:
-    """Which form of a model."""
+def add_loading(parser: argparse.ArgumentParser) -> None:
+    """Which form of a model, and how much of it in memory."""
     parser.add_argument("--recipe", help="quantization of a Hugging Face checkpoint (4bit)")
     parser.add_argument("--revision", help="branch, tag or commit on the hub")
+    add_memory(parser)
+
+
+def add_memory(parser: argparse.ArgumentParser) -> None:
+    """How much memory a model may take."""
+    parser.add_argument(
+        "--memory",
+        metavar="SIZE",
+        help="what weights and context may take, as 48GB; experts that do not fit are read from "
+        "disk (this machine's)",
+    )
+
+
+def add_hosts(parser: argparse.ArgumentParser) -> None:
+    """Which machines hold a model together, and how."""
+    group = parser.add_argument_group("several machines")
+    group.add_argument(
+        "--hosts", metavar="FILE", help="the machines that hold the model together, as a JSON file"
+    )
+    group.add_argument(
+        "--split",
+        choices=("pipeline", "tensor"),
+        default="pipeline",
+        help="whole layers on each machine, or a share of every layer (%(default)s)",
+    )
+
+
+def hosting(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of `load` that `add_hosts` asked for."""
+    return {"hosts": args.hosts, "split": args.split}
+
+
+def loading(args: argparse.Namespace) -> dict[str, Any]:
+    """The options of `load` that `add_loading` asked for."""
+    return {"recipe": args.recipe, "revision": args.revision, "memory": args.memory}
 
 
 def add_sampling(parser: argparse.ArgumentParser) -> None:
@@ -61,6 +97,9 @@ def add_sampling(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="ask a model with two modes to think; --no-thinking also hides what others think",
     )
+    parser.add_argument(
+        "--effort", metavar="LEVEL", help="how long V4 and later think: low, high or max"
+    )
 
 
 def stream_options(args: argparse.Namespace) -> dict[str, Any]:
@@ -69,11 +108,12 @@ def stream_options(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         PromptError: a sampling value outside its range.
     """
-    from mlx_deepseek.sampling import Sampling
+    from mlx_deepseek.generation.sampling import Sampling
 
     return {
         "max_tokens": args.max_tokens,
         "thinking": args.thinking,
+        "effort": args.effort,
         "stop": args.stop,
         "sampling": Sampling(
             temperature=args.temperature,
@@ -86,25 +126,31 @@ def stream_options(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def caching(args: argparse.Namespace) -> "Caching":
+    """How prompts are kept, and whether tokens are drafted, as `add_model` asked."""
+    from mlx_deepseek.engine import Caching
+    from mlx_deepseek.engine.caching import prefix_folder
+
+    folder = None
+    if args.prefix_cache is not None:
+        folder = Path(args.prefix_cache).expanduser() if args.prefix_cache else prefix_folder()
+    return Caching(bits=args.cache_bits, speculate=args.speculate, prefix_folder=folder)
+
+
 def load_model(args: argparse.Namespace) -> "Engine":
     """Load what `add_model` asked for, with a progress bar.
 
     Raises:
         DeepSeekError: as `mlx_deepseek.load`.
     """
-    from mlx_deepseek.caches import Caching, prefix_folder
     from mlx_deepseek.engine import load
 
-    folder = None
-    if args.prefix_cache is not None:
-        folder = Path(args.prefix_cache).expanduser() if args.prefix_cache else prefix_folder()
-    caching = Caching(bits=args.cache_bits, speculate=args.speculate, prefix_folder=folder)
     with progress_bar() as progress:
         return load(
             args.model,
-            recipe=args.recipe,
-            revision=args.revision,
-            caching=caching,
+            **loading(args),
+            **hosting(args),
+            caching=caching(args),
             draft=args.draft_model,
             progress=progress,
         )

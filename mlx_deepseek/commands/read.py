@@ -9,12 +9,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_deepseek.commands.options import add_version
+from mlx_deepseek.commands.options import add_loading, loading
 from mlx_deepseek.commands.terminal import printable, progress_bar
 
 if TYPE_CHECKING:
+    from mlx_deepseek.documents.read import ReadPage
+    from mlx_deepseek.documents.write import DocumentFolder
     from mlx_deepseek.engine import Engine
-    from mlx_deepseek.reading import DocumentFolder, ReadPage
 
 SUMMARY = "read pictures and PDFs: Markdown with figures, boxes as JSON, annotated pages"
 DEFAULT_MODEL = "nano-ocr"
@@ -37,7 +38,7 @@ def register(subparsers: Any) -> None:
         help="a folder, a hub id or a name that `models` lists (nano-ocr, which is built in and "
         f"reads a few words; for documents: {FOR_DOCUMENTS})",
     )
-    add_version(parser)
+    add_loading(parser)
     parser.add_argument(
         "--mode", help="how pages are cut: tiny, small, base, large or gundam (DeepSeek-OCR)"
     )
@@ -57,8 +58,8 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Read all pages that an earlier run has not; 1 if some could not be read."""
+    from mlx_deepseek.documents.instructions import instruction
     from mlx_deepseek.engine import load
-    from mlx_deepseek.reading.instructions import instruction
 
     warnings.filterwarnings("ignore", module="PIL")  # of what it repairs
     prompt = instruction(args.prompt)
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
             f"nano-ocr reads only a few printed words. For documents: --model {FOR_DOCUMENTS}\n"
         )
     with progress_bar() as progress:
-        engine = load(args.model, recipe=args.recipe, revision=args.revision, progress=progress)
+        engine = load(args.model, **loading(args), progress=progress)
     # What the model refuses leaves no folders behind.
     pages = engine.read(
         *dict.fromkeys(args.files),
@@ -84,8 +85,8 @@ def run(args: argparse.Namespace) -> int:
 
 def folders_for(args: argparse.Namespace, engine: "Engine", prompt: str) -> Folders:
     """Each file's folder; a file that is named twice is read once."""
-    from mlx_deepseek.reading.journal import job_for
-    from mlx_deepseek.reading.write import DocumentFolder
+    from mlx_deepseek.documents.job_folder import job_for
+    from mlx_deepseek.documents.write import DocumentFolder
 
     root = Path(args.output).expanduser()
     return {

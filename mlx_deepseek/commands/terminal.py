@@ -3,19 +3,24 @@
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
-    from mlx_deepseek.completion import Chunk, Usage
-    from mlx_deepseek.progress import Progress
+    from mlx_deepseek.generation.results import Chunk, Usage
+from mlx_deepseek.runtime.progress import Progress
+from mlx_deepseek.runtime.units import in_words
 
 DIM, NORMAL = "\x1b[2m", "\x1b[0m"
+
+
 TITLES = {"download": "Downloading", "convert": "Converting", "load": "Loading"}
+
+
 # Control characters that a model's text must not send to a terminal; tab and newline may pass.
 CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
-class Writer:
+class ChunkPrinter:
     """Writes chunks to a stream: thinking dimmed in a terminal, between tags elsewhere."""
 
     def __init__(self, stream: TextIO, show_thinking: bool = True):
@@ -65,11 +70,18 @@ def printable(text: str) -> str:
 
 
 def summary(usage: "Usage", window: int) -> str:
-    """A line about a generation."""
+    """A line about a generation, and one about what was read for it."""
     used = usage.prompt_tokens + usage.completion_tokens
-    return (
+    line = (
         f"{usage.completion_tokens} tokens, {usage.generation_tps:.1f} per second; "
         f"context {used:,} of {window:,}"
+    )
+    if usage.expert_hit_rate is None:
+        return line
+    return (
+        f"{line}\n{usage.expert_hit_rate:.0%} of the experts found in memory, "
+        f"{in_words(usage.disk_bytes_per_token)} read per token, "
+        f"{usage.waiting_share:.0%} of the time waiting for the disk"
     )
 
 
@@ -79,24 +91,55 @@ def progress_bar() -> "Iterator[Progress | None]":
     if not sys.stderr.isatty():
         yield None
         return
+    with byte_bars(transient=True) as report:
+        yield report
+
+
+@contextmanager
+def byte_bars(*, transient: bool = False) -> Iterator[Progress]:
+    """A function (stage, bytes done, bytes in total) that draws bars on stderr, if a terminal."""
+    from rich import progress as bars
+
+    with _bars(bars.DownloadColumn(), bars.TransferSpeedColumn(), transient=transient) as report:
+        yield report
+
+
+@contextmanager
+def step_bars() -> Iterator[Progress]:
+    """A function (stage, steps done, steps in total) that draws bars on stderr, if a terminal."""
+    from rich import progress as bars
+
+    with _bars(bars.MofNCompleteColumn(), transient=True) as report:
+        yield report
+
+
+@contextmanager
+def _bars(*columns: Any, transient: bool) -> Iterator[Progress]:
+    """Bars with these columns between the bar itself and the time that is left."""
+    if not sys.stderr.isatty():
+        yield lambda stage, done, total: None
+        return
     from rich import progress as bars
     from rich.console import Console
 
-    columns = (
+    shown = bars.Progress(
         bars.SpinnerColumn(),
         bars.TextColumn("{task.description}"),
         bars.BarColumn(),
-        bars.DownloadColumn(),
+        *columns,
         bars.TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=transient,
     )
-    with bars.Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        tasks: dict[str, bars.TaskID] = {}
+    tasks: dict[str, bars.TaskID] = {}
 
-        def report(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = shown.add_task(TITLES.get(stage, stage), total=None)
-            # weights are read in one go, of which there is nothing to show but that it lasts
-            known = total if stage != "load" else 0
-            shown.update(tasks[stage], completed=done, total=known or None)
+    def report(stage: str, done: int, total: int) -> None:
+        if stage not in tasks:
+            title = TITLES.get(stage, stage)
+            tasks[stage] = shown.add_task(title, total=None, completed=done)
+        # weights are read in one go, of which there is nothing to show but that it lasts
+        known = total if stage != "load" else 0
+        shown.update(tasks[stage], completed=done, total=known or None)
 
+    with shown:
         yield report

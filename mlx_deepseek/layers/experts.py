@@ -2,10 +2,9 @@
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx_lm.models.activations import swiglu
 from mlx_lm.models.switch_layers import SwitchLinear
 
-from mlx_deepseek.layers.joined import Joined, join, project
+from mlx_deepseek.layers.mlp import activated
 
 # From this many (token, expert) pairs on, sorting costs less than scattered weight reads.
 SORT_FROM_PAIRS = 64
@@ -14,12 +13,17 @@ SORT_FROM_PAIRS = 64
 class Experts(nn.Module):
     """E SwiGLU MLPs evaluated for the chosen ones alone; names and layout are mlx-lm's."""
 
-    def __init__(self, hidden: int, width: int, experts: int):
+    def __init__(self, hidden: int, width: int, experts: int, limit: float | None = None):
         super().__init__()
+        self.limit = limit
         self.gate_proj = SwitchLinear(hidden, width, experts, bias=False)
         self.up_proj = SwitchLinear(hidden, width, experts, bias=False)
         self.down_proj = SwitchLinear(width, hidden, experts, bias=False)
-        self._joined: Joined | None = None
+
+    @property
+    def in_memory(self) -> int:
+        """Experts whose weights are in memory."""
+        return self.gate_proj.num_experts
 
     def __call__(self, x: mx.array, chosen: mx.array) -> mx.array:
         """Each token's outputs [..., K, D] for x [..., D] and expert numbers `chosen` [..., K]."""
@@ -35,10 +39,6 @@ class Experts(nn.Module):
 
     def transform(self, rows: mx.array, experts: mx.array, *, in_order: bool) -> mx.array:
         """Send each row through its expert; `in_order`: `experts` is sorted."""
-        modules = self.gate_proj, self.up_proj
-        gate, up = project(self._joined, modules, rows, experts, sorted_indices=in_order)
-        return self.down_proj(swiglu(gate, up), experts, sorted_indices=in_order)
-
-    def join(self) -> None:
-        """Compute gate and up as one product from now on."""
-        self._joined = join(self.gate_proj, self.up_proj)
+        gate = self.gate_proj(rows, experts, sorted_indices=in_order)
+        up = self.up_proj(rows, experts, sorted_indices=in_order)
+        return self.down_proj(activated(gate, up, self.limit), experts, sorted_indices=in_order)

@@ -3,14 +3,27 @@
 A few small heads score every cached token for every query; attention reads the K best only.
 """
 
+from dataclasses import dataclass
+
 import mlx.core as mx
 import mlx.nn as nn
 
-from mlx_deepseek.config import IndexerConfig
-from mlx_deepseek.layers.in_turn import in_turn
-from mlx_deepseek.layers.latents import AnyRows, PackedRows, Rows
+from mlx_deepseek.layers.chunking import map_chunks
+from mlx_deepseek.layers.latent_kv import AnyLatentKV, LatentKV, QuantizedLatentKV
 from mlx_deepseek.layers.masks import Mask, visible
-from mlx_deepseek.layers.rope import Rope
+from mlx_deepseek.layers.rope import Rope, RopeConfig
+
+
+@dataclass(frozen=True)
+class IndexerConfig:
+    """The lightning indexer of sparse attention: `topk` tokens per query, of `heads` x `dim`."""
+
+    hidden: int
+    query_rank: int
+    heads: int
+    dim: int
+    topk: int
+    rope: RopeConfig
 
 
 class Indexer(nn.Module):
@@ -34,7 +47,7 @@ class Indexer(nn.Module):
         self,
         x: mx.array,
         query_latent: mx.array,
-        keys: mx.array | PackedRows,
+        keys: mx.array | QuantizedLatentKV,
         mask: Mask,
         offset: int | mx.array,
     ) -> tuple[mx.array, mx.array] | None:
@@ -43,7 +56,7 @@ class Indexer(nn.Module):
         None while the cache holds at most K tokens. A place may not be attended to where a query
         has fewer than K tokens before it.
         """
-        rows = keys if isinstance(keys, PackedRows) else Rows(keys)
+        rows = keys if isinstance(keys, QuantizedLatentKV) else LatentKV(keys)
         S, (B, L, _) = rows.length, x.shape
         if self.config.topk >= S:
             return None
@@ -58,10 +71,10 @@ class Indexer(nn.Module):
             scores = score(rows, queries, weights)
             return best(scores, None if shown is None else shown.squeeze(1), topk)
 
-        return in_turn(choose, [queries, weights], each=B * heads * S)
+        return map_chunks(choose, [queries, weights], each=B * heads * S)
 
 
-def score(rows: AnyRows, queries: mx.array, weights: mx.array) -> mx.array:
+def score(rows: AnyLatentKV, queries: mx.array, weights: mx.array) -> mx.array:
     """sum_h w_h relu(q_h . k), float32 [B, L, S], of queries [B, L, H, I], weights [B, L, H]."""
     per_head = rows.scores([queries.flatten(1, 2)[:, None]], 1.0)  # [B, 1, L H, S]
     per_head = mx.maximum(mx.unflatten(per_head.squeeze(1), 1, queries.shape[1:3]), 0)
@@ -69,10 +82,13 @@ def score(rows: AnyRows, queries: mx.array, weights: mx.array) -> mx.array:
 
 
 def best(scores: mx.array, allowed: mx.array | None, count: int) -> tuple[mx.array, mx.array]:
-    """Places [B, L, count] of the highest scores [B, L, S], and whether each is `allowed`."""
+    """Places [B, L, count] of the highest scores [B, L, S], and whether each is `allowed`.
+
+    Of equal ones, which heads that all see nothing give, any: the references do not say which.
+    """
     if allowed is not None:
         scores = mx.where(allowed, scores, -mx.inf)
-    places = mx.argpartition(scores, kth=-count, axis=-1)[..., -count:]
+    places = mx.argpartition(-scores, kth=count - 1, axis=-1)[..., :count]
     places = mx.stop_gradient(places)  # adapters and DWQ train through what reads them
     return places, mx.take_along_axis(scores, places, axis=-1) > -mx.inf
 

@@ -15,7 +15,7 @@ from mlx_lm.models import cache as mlx_lm_cache
 from mlx_lm.models.cache import create_attention_mask
 
 from mlx_deepseek.errors import ConfigError
-from mlx_deepseek.layers.latents import PackedRows, Packing
+from mlx_deepseek.layers.latent_kv import QuantFormat, QuantizedLatentKV
 
 BITS = (4, 8)
 STEP = 256  # tokens by which a buffer grows
@@ -26,10 +26,10 @@ NARROW = 8
 
 @dataclass(frozen=True)
 class CacheFormat:
-    """How rows are packed: latent, then rotated key; and the indexer's keys."""
+    """How rows are quantized: latent, then rotated key; and the indexer's keys."""
 
-    row: tuple[Packing, Packing]
-    index: Packing | None
+    row: tuple[QuantFormat, QuantFormat]
+    index: QuantFormat | None
 
     @property
     def nbytes(self) -> int:
@@ -48,13 +48,13 @@ def cache_format(rank: int, rope_dims: int, index_dims: int, bits: int) -> Cache
     if bits not in BITS:
         raise ConfigError(f"Cache bits are {bits}. Expected {' or '.join(map(str, BITS))}.")
     if bits == 4 and rope_dims * NARROW <= rank:
-        row = packing(rank, 4, largest_group=128), packing(rope_dims, 8)
+        row = quant_format(rank, 4, largest_group=128), quant_format(rope_dims, 8)
     else:
-        row = packing(rank, bits), packing(rope_dims, bits)
-    return CacheFormat(row, packing(index_dims, 8) if index_dims else None)
+        row = quant_format(rank, bits), quant_format(rope_dims, bits)
+    return CacheFormat(row, quant_format(index_dims, 8) if index_dims else None)
 
 
-def packing(width: int, bits: int, largest_group: int = 64) -> Packing:
+def quant_format(width: int, bits: int, largest_group: int = 64) -> QuantFormat:
     """The largest groups of at most `largest_group` numbers that divide `width`.
 
     Raises:
@@ -62,7 +62,7 @@ def packing(width: int, bits: int, largest_group: int = 64) -> Packing:
     """
     for size in (128, 64, 32):
         if size <= largest_group and width % size == 0:
-            return Packing(width, bits, size)
+            return QuantFormat(width, bits, size)
     raise ConfigError(
         f"The latent cache cannot be quantized: a part of {width} numbers per token does not "
         "divide into groups of 32. Load the model without cache bits."
@@ -86,7 +86,7 @@ class Reserving:
 
 
 class KVCache(Reserving, mlx_lm_cache.KVCache):
-    """mlx-lm's cache that quantizes into ours; of its name, by which mlx-lm loads saved ones."""
+    """mlx-lm's KVCache; of the same class name, so that mlx-lm loads saved caches."""
 
     def __init__(self, rank: int, rope_dims: int, index_dims: int = 0):
         super().__init__()
@@ -127,8 +127,8 @@ class QuantizedLatentCache(Reserving):
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> tuple[Any, Any]:
         """Append rows [B, 1, L, R + P] and the indexer's keys [B, 1, L, I]; all so far."""
-        parts = mx.split(keys, [self.format.row[0].width], axis=-1)
-        new = [packing.pack(part) for packing, part in zip(self.format.row, parts, strict=True)]
+        parts = mx.split(keys, [self.format.row[0].width], axis=-1)  # [B, 1, L, R], [B, 1, L, P]
+        new = [form.pack(part) for form, part in zip(self.format.row, parts, strict=True)]
         self.keys = append(self.keys, new, self.offset, self.expected)
         if self.format.index is not None:
             packed = self.format.index.pack(values)
@@ -139,14 +139,14 @@ class QuantizedLatentCache(Reserving):
         return self.keys_and_values()
 
     def keys_and_values(self) -> tuple[Any, Any]:
-        """PackedRows of the tokens so far, and of the indexer's keys or an array of width 0."""
+        """The tokens so far, and the indexer's keys or an array of width 0."""
         keys, values = tree_map(lambda a: a[..., : self.offset, :], (self.keys, self.values))
         index = self.format.index
         if index is None:
-            return PackedRows(keys, self.format.row), values
+            return QuantizedLatentKV(keys, self.format.row), values
         # Where all tokens are attended to, nothing else would ever compute the indexer's keys.
         keys[0][0] = mx.depends([keys[0][0]], list(values))[0]
-        return PackedRows(keys, self.format.row), PackedRows([values], [index])
+        return QuantizedLatentKV(keys, self.format.row), QuantizedLatentKV([values], [index])
 
     @property
     def state(self) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ def visible(mask: Mask, queries: slice, tokens: slice, new: int, cached: int) ->
     return seen[None, None]
 
 
-def hide(scores: mx.array, mask: mx.array) -> mx.array:
+def apply_mask(scores: mx.array, mask: mx.array) -> mx.array:
     """Scores with the lowest number where `mask` is false."""
     lowest = mx.array(mx.finfo(scores.dtype).min, dtype=scores.dtype)
     return mx.where(mask, scores, lowest)

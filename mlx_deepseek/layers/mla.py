@@ -1,26 +1,62 @@
 """Multi-head Latent Attention (arXiv:2405.04434 §2.1): keys and values as one latent per token.
 
-The cache holds one row per token: the normalised latent and the rotated key shared by all heads,
-R + P numbers. Three ways to attend give the same numbers: *expanded* rebuilds every head's keys and
-values, *absorbed* moves the up-projections to the queries and the output and attends to the rows
-themselves, as one multi-query head; *gathered* does so with the rows that an indexer chose.
+The cache holds one row per token, R + P numbers: the normalised latent c [S, R] and the rotated key
+k_rope [S, P] that all heads share. A head h has queries q_nope [L, N] and q_rope [L, P], and two
+matrices, U_h [N, R] for keys and V_h [R, V] for values. Three ways give the same numbers; the one
+with the fewest multiplications is taken.
+
+Prefill (expanded) rebuilds keys and values, which pays for many queries:
+    k_nope = c @ U_h.T                                           # [S, N]
+    values = c @ V_h                                             # [S, V]
+    scores = q_nope @ k_nope.T + q_rope @ k_rope.T               # [L, S]
+    out    = softmax(scale * scores) @ values                    # [L, V]
+
+Decode (absorbed) moves both matrices to the few queries, so that one head of R + P serves all:
+    q      = q_nope @ U_h                                        # [L, R]
+    scores = q @ c.T + q_rope @ k_rope.T                         # [L, S]
+    mixed  = softmax(scale * scores) @ c                         # [L, R]
+    out    = mixed @ V_h                                         # [L, V]
+
+Sparse (gathered) is decode with the K rows that an indexer chose for each query:
+    c_K, k_K = c[chosen], k_rope[chosen]                         # [L, K, R], [L, K, P]
+    scores = einsum("lr,lkr->lk", q, c_K) + einsum("lp,lkp->lk", q_rope, k_K)   # [L, K]
+    mixed  = einsum("lk,lkr->lr", softmax(scale * scores), c_K)  # [L, R]
+    out    = mixed @ V_h                                         # [L, V]
 """
 
-from typing import Any
+from dataclasses import dataclass
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.mla import MultiLinear
 
-from mlx_deepseek.config import MLAConfig
-from mlx_deepseek.layers.attention import attend_blocks, attend_rows, attend_taken, block_size
-from mlx_deepseek.layers.in_turn import after, in_turn
-from mlx_deepseek.layers.indexer import Indexer, sparse_mask
-from mlx_deepseek.layers.joined import Joined, join, project
+from mlx_deepseek.layers.attention import attend_blocks, attend_gathered, attend_rows, block_size
+from mlx_deepseek.layers.chunking import depends, map_chunks
+from mlx_deepseek.layers.indexer import Indexer, IndexerConfig, sparse_mask
 from mlx_deepseek.layers.latent_cache import KVCache
-from mlx_deepseek.layers.latents import AnyRows, PackedRows, Rows
+from mlx_deepseek.layers.latent_kv import AnyLatentKV, LatentKV
 from mlx_deepseek.layers.masks import Mask
-from mlx_deepseek.layers.rope import Rope, softmax_scale
+from mlx_deepseek.layers.product import product
+from mlx_deepseek.layers.rope import Rope, RopeConfig, softmax_scale
+from mlx_deepseek.layers.step import Step, mask_of
+
+
+@dataclass(frozen=True)
+class MLAConfig:
+    """Multi-head Latent Attention (arXiv:2405.04434 §2.1); `query_rank` None: no compression.
+
+    With an `indexer` it is sparse.
+    """
+
+    hidden: int
+    heads: int
+    query_rank: int | None
+    kv_rank: int
+    nope_dim: int
+    value_dim: int
+    rope: RopeConfig
+    bias: bool = False
+    indexer: IndexerConfig | None = None
 
 
 class LatentAttention(nn.Module):
@@ -46,7 +82,6 @@ class LatentAttention(nn.Module):
         self.rope = Rope(config.rope)
         self.scale = softmax_scale(query_dim, config.rope.scaling)
         self.add_up_projections()
-        self._joined: Joined | None = None
 
     def make_cache(self) -> KVCache:
         """An empty cache of rows."""
@@ -63,15 +98,16 @@ class LatentAttention(nn.Module):
         """Numbers cached per token."""
         return sum(self.row_widths)
 
-    def __call__(self, x: mx.array, mask: Mask = None, cache=None) -> mx.array:
-        """Attend from x [B, L, D] to the cache and itself."""
+    def __call__(self, x: mx.array, mask: Step | Mask = None, cache=None) -> mx.array:
+        """Attend from x [B, L, D] to the cache and itself; a mask may stand in for a step."""
+        mask = mask_of(mask, x, cache)
         offset = cache.offset if cache is not None else 0
-        query_latent, compressed = self.down(x)
-        queries = self.queries(query_latent, offset)
+        query_latent, compressed = self.down(x)  # [B, L, Q], [B, L, R + P]
+        queries = self.queries(query_latent, offset)  # [B, H, L, N], [B, H, L, P]
         keys, index_keys = self.row(compressed, offset), self.index_keys(x, offset)
         if cache is not None:
             keys, index_keys = cache.update_and_fetch(keys, index_keys)
-        rows = keys if isinstance(keys, PackedRows) else Rows(keys, also=index_keys)
+        rows = LatentKV(keys, also=index_keys) if isinstance(keys, mx.array) else keys
         chosen = self.indexer(x, query_latent, index_keys, mask, offset) if self.sparse else None
         out = self.attend(queries, rows, mask, chosen)  # [B, H, L, V]
         return self.o_proj(out.transpose(0, 2, 1, 3).flatten(-2))
@@ -80,14 +116,7 @@ class LatentAttention(nn.Module):
         """What queries are made of, x compressed to [B, L, Q] or as it is; and a raw row."""
         if self.config.query_rank is None:
             return x, self.kv_a_proj_with_mqa(x)
-        modules = self.q_a_proj, self.kv_a_proj_with_mqa
-        query_latent, compressed = project(self._joined, modules, x)
-        return self.q_a_layernorm(query_latent), compressed
-
-    def join(self) -> None:
-        """Compute both down-projections as one product from now on."""
-        if self.config.query_rank is not None:
-            self._joined = join(self.q_a_proj, self.kv_a_proj_with_mqa)
+        return self.q_a_layernorm(self.q_a_proj(x)), self.kv_a_proj_with_mqa(x)
 
     def queries(self, latent: mx.array, offset: int | mx.array) -> tuple[mx.array, mx.array]:
         """Query parts without [B, H, L, N] and with rotation [B, H, L, P]."""
@@ -110,20 +139,20 @@ class LatentAttention(nn.Module):
     def attend(
         self,
         queries: tuple[mx.array, mx.array],
-        rows: AnyRows,
+        rows: AnyLatentKV,
         mask: Mask,
         chosen: tuple[mx.array, mx.array] | None,
     ) -> mx.array:
-        """Attended values [B, H, L, V], in the way that takes the fewest multiplications."""
+        """Attended values [B, H, L, V] by prefill, decode or sparse, as the module says."""
         new = queries[0].shape[2]
         seen = rows.length if chosen is None else chosen[0].shape[-1]
-        if self.absorbs(new, rows.length, seen):
-            return self.absorbed(*queries, rows, mask, chosen)
+        if self.decodes(new, rows.length, seen):
+            return self.decode(*queries, rows, mask, chosen)
         if chosen is not None:
             mask = sparse_mask(chosen, rows.length)
-        return self.expanded(*queries, rows, mask)
+        return self.prefill(*queries, rows, mask)
 
-    def absorbs(self, new: int, cached: int, seen: int) -> bool:
+    def decodes(self, new: int, cached: int, seen: int) -> bool:
         """Whether absorbing takes fewer multiplications per head than expanding.
 
         For L `new` queries that each see `seen` of S `cached` tokens.
@@ -135,34 +164,35 @@ class LatentAttention(nn.Module):
         expanded = cached * up + new * cached * (c.nope_dim + c.value_dim)
         return new * up + new * seen * 2 * c.kv_rank < expanded
 
-    def absorbed(self, q_nope, q_rope, rows: AnyRows, mask: Mask, chosen=None) -> mx.array:
+    def decode(self, q_nope, q_rope, rows: AnyLatentKV, mask: Mask, chosen=None) -> mx.array:
         """Attention to all rows that `mask` shows, or to the chosen ones; [B, H, L, V]."""
-        queries = self.absorb_queries(q_nope), q_rope
+        queries = self.absorb_queries(q_nope), q_rope  # [B, H, L, R], [B, H, L, P]
         if chosen is None:
             return self.unembed(attend_rows(queries, rows, self.scale, mask))
-        return self.unembed(attend_taken(queries, rows, self.scale, *chosen))
+        return self.unembed(attend_gathered(queries, rows, self.scale, *chosen))
 
-    def expanded(self, q_nope, q_rope, rows: AnyRows, mask: Mask) -> mx.array:
+    def prefill(self, q_nope, q_rope, rows: AnyLatentKV, mask: Mask) -> mx.array:
         """Attention over per-head keys and values rebuilt from S rows; [B, H, L, V].
 
         Of as many heads and rows at a time as memory allows, so that long prompts take no more.
         """
         c, S = self.config, rows.length
-        queries = mx.concatenate([q_nope, q_rope], axis=-1)
+        queries = mx.concatenate([q_nope, q_rope], axis=-1)  # [B, H, L, N + P]
         B, _, L, width = queries.shape
         block = block_size(S, width)
 
         def some(heads: slice, queries: mx.array) -> mx.array:
             def expand(tokens: slice, done: object) -> tuple[mx.array, mx.array]:
-                (row,) = after(done, [rows.dense(queries.dtype, tokens)])
+                (row,) = depends(done, [rows.dense(queries.dtype, tokens)])
                 latent, key = mx.split(row, [c.kv_rank], axis=-1)
                 k_nope, values = self.expand(latent, heads)  # [B, h, s, N], [B, h, s, V]
                 shared = mx.broadcast_to(key, (*k_nope.shape[:-1], key.shape[-1]))
-                return mx.concatenate([k_nope, shared], axis=-1), values
+                return mx.concatenate([k_nope, shared], axis=-1), values  # [B, h, s, N + P]
 
             return attend_blocks(queries, expand, S, block, scale=self.scale, mask=mask)
 
-        return in_turn(some, [queries], each=B * block * (width + c.nope_dim + 2 * c.value_dim + L))
+        each = B * block * (width + c.nope_dim + 2 * c.value_dim + L)
+        return map_chunks(some, [queries], each)
 
     def add_up_projections(self) -> None:
         """Create the parameters that turn a latent into keys and values."""
@@ -232,18 +262,5 @@ class SplitLatentAttention(LatentAttention):
         return self.unembed_out(out)
 
 
-def product(module: Any, x: mx.array, part, *, transpose: bool) -> mx.array:
-    """x times a part of a module's matrix, plain or quantized; `part` cuts it from an array."""
-    weight = part("weight")
-    if "scales" not in module:
-        return x @ (weight.swapaxes(-1, -2) if transpose else weight)
-    return mx.quantized_matmul(
-        x,
-        weight,
-        scales=part("scales"),
-        biases=part("biases") if module.get("biases") is not None else None,
-        transpose=transpose,
-        group_size=module.group_size,
-        bits=module.bits,
-        mode=module.mode,
-    )
+# By how a checkpoint stores the up-projections: one matrix as in HF, or two as in mlx-lm.
+LAYOUTS = {"kv_b_proj": LatentAttention, "split": SplitLatentAttention}

@@ -1,28 +1,55 @@
 """Rotary position embedding (arXiv:2104.09864), linear scaling, YaRN (arXiv:2309.00071)."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from mlx_deepseek.config import Json, RopeConfig
 from mlx_deepseek.errors import ConfigError
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RopeConfig:
+    """Rotary position embedding (arXiv:2104.09864) with an optional context extension.
+
+    `dims` channels turn; `leading` ones before them, an even number, do not.
+    """
+
+    dims: int
+    theta: float = 10_000.0
+    interleaved: bool = True
+    scaling: Json | None = None
+    leading: int = 0
 
 
 class Rope(nn.Module):
-    """Rotates the first P channels of [..., L, C] by each token's position; C is P or more."""
+    """Rotates P channels of [..., L, C] by each token's position, after `config.leading` others."""
 
     def __init__(self, config: RopeConfig):
         super().__init__()
-        self.dims = config.dims
+        self.dims = config.leading + config.dims
         self.interleaved = config.interleaved
         self.magnitude = magnitude(config.scaling)
         # Underscored: a constant of the config, not a parameter of the checkpoint.
-        self._wavelengths = mx.array(1.0 / inverse_frequencies(config), dtype=mx.float32)
+        wavelengths = 1.0 / inverse_frequencies(config)
+        # Pairs of infinite wavelength are left as they are.
+        still = np.full(config.leading // 2, np.inf)
+        self._wavelengths = mx.array(np.concatenate([still, wavelengths]), dtype=mx.float32)
+        self._backwards = -self._wavelengths
 
-    def __call__(self, x: mx.array, offset: int | mx.array = 0) -> mx.array:
-        """Rotate x [B, H, L, C] from position `offset` on, a number or one per row."""
+    def __call__(
+        self, x: mx.array, offset: int | mx.array = 0, *, scale: float = 1.0, inverse: bool = False
+    ) -> mx.array:
+        """Rotate x [B, H, L, C] from position `offset` on, a number or one per row.
+
+        `scale` is the distance between positions; `inverse` undoes the rotation.
+        """
         if self.magnitude != 1.0:
             rotated, rest = mx.split(x, [self.dims], axis=-1)
             x = mx.concatenate([rotated * self.magnitude, rest], axis=-1)
@@ -31,9 +58,9 @@ class Rope(nn.Module):
             self.dims,
             traditional=self.interleaved,
             base=None,
-            scale=1.0,
+            scale=scale,
             offset=offset,
-            freqs=self._wavelengths,
+            freqs=self._backwards if inverse else self._wavelengths,
         )
 
 

@@ -5,10 +5,11 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from mlx_deepseek.config import DecoderConfig
 from mlx_deepseek.errors import ConfigError
-from mlx_deepseek.models.decoder import AttentionFactory, Decoder, DecoderLayer
-from mlx_deepseek.models.mtp import MTPLayer
+from mlx_deepseek.layers.hyper_connections import copies_of
+from mlx_deepseek.layers.step import Step
+from mlx_deepseek.models.decoder import AttentionFactory, Decoder, DecoderConfig, DecoderLayer
+from mlx_deepseek.models.mtp import HyperMTPLayer, mtp_layers
 
 
 class CausalLM(nn.Module):
@@ -21,9 +22,11 @@ class CausalLM(nn.Module):
         self.model = Decoder(config, attention)
         if not config.tied_head:
             self.lm_head = nn.Linear(config.hidden, config.vocab, bias=False)
-        if config.mtp_layers:
-            first = config.layers  # numbered after the decoder's layers
-            self.mtp = [MTPLayer(config, attention, first + i) for i in range(config.mtp_layers)]
+        if config.mtp:
+            self.mtp = mtp_layers(config, attention)
+            for layer in self.mtp:
+                if isinstance(layer, HyperMTPLayer):
+                    layer.embed, layer.output = self.embed, self.head
 
     def __call__(
         self, ids: mx.array, cache=None, input_embeddings: mx.array | None = None
@@ -46,6 +49,25 @@ class CausalLM(nn.Module):
         """Hidden states [B, L, D] after the final norm."""
         return self.model(ids, cache, input_embeddings)
 
+    def embed(self, ids: mx.array) -> mx.array:
+        """Embeddings [B, L, D] of ids [B, L]."""
+        return self.model.embed_tokens(ids)
+
+    def read(
+        self, ids: mx.array, cache=None, embeddings: mx.array | None = None
+    ) -> tuple[mx.array, mx.array]:
+        """Logits [B, L, vocab], and features [B, L, ...]: what the model's own drafter reads.
+
+        The states after the final norm; all copies of a residual stream that has several; or,
+        where layers are tapped, what they left.
+        """
+        step = Step.of(ids, embeddings)
+        state = self.model.states(step, cache, embeddings)
+        hidden = self.model.finish(state)
+        if self.args.drafting is not None:
+            return self.head(hidden), mx.concatenate(step.shared["taps"], axis=-1)
+        return self.head(hidden), hidden if self.args.hyper is None else copies_of(state)
+
     def head(self, hidden: mx.array) -> mx.array:
         """Logits [..., vocab] of hidden states [..., D]."""
         if "lm_head" in self:
@@ -63,5 +85,11 @@ class CausalLM(nn.Module):
                 f"This {self.model_type} checkpoint has no multi-token prediction layer "
                 "(num_nextn_predict_layers is 0 or its weights were left out)."
             )
-        layer = self.mtp[0]
-        return layer.shared_head(layer.predict(self.hidden(ids)[:, :-1], ids[:, 1:], "causal"))
+        if self.args.drafting is not None:
+            raise ConfigError(
+                f"This {self.model_type} checkpoint drafts whole blocks (DSpark), not one token "
+                "further. Expected a checkpoint with a multi-token prediction layer."
+            )
+        layer: Any = self.mtp[0]
+        _, features = self.read(ids)
+        return layer.shared_head(layer.predict(features[:, :-1], ids[:, 1:]))

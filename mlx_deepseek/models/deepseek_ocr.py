@@ -8,32 +8,34 @@ import mlx.core as mx
 import mlx.nn as nn
 from PIL.Image import Image
 
-from mlx_deepseek.config import Json, Reader
 from mlx_deepseek.errors import ImageError
+from mlx_deepseek.layers.rope import Json
+from mlx_deepseek.models.config_reader import ConfigReader
 from mlx_deepseek.models.vision_lm import VisionLM, deepseek_language, part
-from mlx_deepseek.vision.clip import CLIP, CLIPConfig
-from mlx_deepseek.vision.layout import mosaic, rows, view
-from mlx_deepseek.vision.plan import Pixels, Size, TilePlan
-from mlx_deepseek.vision.preprocess import centred, cut, fitted
-from mlx_deepseek.vision.sam import SAM, SAMConfig
-from mlx_deepseek.vision.tiles import best_grid
+from mlx_deepseek.vision.encoders.clip import CLIP, CLIPConfig
+from mlx_deepseek.vision.encoders.sam import SAM, SAMConfig
+from mlx_deepseek.vision.tiling.layout import mosaic, rows, view
+from mlx_deepseek.vision.tiling.pixels import centred, cut, fitted, resized
+from mlx_deepseek.vision.tiling.plan import Pixels, Size, TilePlan, best_grid
 
 COMPRESSION = 4  # of each side, by the convolutions after SAM's patches
-# Views up to this size are stretched, larger ones keep their shape on grey.
-STRETCHED_PX = 640
 
 
 @dataclass(frozen=True)
 class Mode:
-    """Sides in pixels of the global view and of tiles (None: no tiles)."""
+    """Sides in pixels of the global view and of tiles (None: no tiles).
+
+    A picture is stretched to the view, or keeps its shape on grey.
+    """
 
     view_px: int
     tile_px: int | None = None
+    stretched: bool = False
 
 
 MODES: Mapping[str, Mode] = {
-    "tiny": Mode(512),
-    "small": Mode(640),
+    "tiny": Mode(512, stretched=True),
+    "small": Mode(640, stretched=True),
     "base": Mode(1024),
     "large": Mode(1280),
     "gundam": Mode(1024, 640),
@@ -48,6 +50,7 @@ class OCRReader:
     patch_px: int = 16
     mode: str = "gundam"
     most_tiles: int = 9
+    queries: bool = False  # read the view: no newlines, and every token is about the picture
 
     def at(self, mode: str) -> "OCRReader":
         """The reader of another mode.
@@ -65,7 +68,12 @@ class OCRReader:
 
     def _plan(self, size: Size) -> TilePlan:
         mode = self.modes[self.mode]
-        plan = TilePlan(mode.view_px, self._side(mode.view_px))
+        plan = TilePlan(
+            mode.view_px,
+            self._side(mode.view_px),
+            newlines=not self.queries,
+            padded=not (self.queries or mode.stretched),
+        )
         if mode.tile_px is None or max(size) <= mode.tile_px:
             return plan
         columns, rows = best_grid(size, self.most_tiles, mode.tile_px)
@@ -78,13 +86,13 @@ class OCRReader:
     def pixels(self, picture: Image, plan: TilePlan) -> Pixels:
         """Views in [-1, 1]; the tiles are stretched, as in the original."""
         px = plan.view_px
-        if self.modes[self.mode].tile_px is None and px <= STRETCHED_PX:
-            return Pixels(centred([picture.resize((px, px))]))
+        if self.modes[self.mode].stretched:
+            return Pixels(centred([resized(picture, (px, px))]))
         whole = centred([fitted(picture, (px, px))])
         if not plan.tiles:
             return Pixels(whole)
         size = (plan.columns * plan.tile_px, plan.rows * plan.tile_px)
-        return Pixels(whole, centred(cut(picture.resize(size), plan.tile_px)))
+        return Pixels(whole, centred(cut(resized(picture, size), plan.tile_px)))
 
 
 class DeepEncoder(nn.Module):
@@ -105,16 +113,15 @@ class DeepEncoder(nn.Module):
 class DeepSeekOCR(VisionLM):
     """Order of features: tiles, view, separator; a newline ends each row of either."""
 
+    pages_only = True
+
     def __init__(self, config: Json, layout: str | None = None):
         encoder = read_encoder(config)
         patch_px = encoder[0].patch_px
         super().__init__(deepseek_language(config, layout), reader_of(config, patch_px))
-        projector = Reader(part(config, "projector_config"))
-        projector.only("projector_type", "linear")
-        width = projector.need("n_embed")
+        inner, width = read_projector(config)
         self.vision = DeepEncoder(*encoder)
-        self.projector = nn.Linear(projector.need("input_dim"), width)
-        projector.finish()
+        self.projector = nn.Linear(inner, width)
         self.image_newline = mx.zeros((width,))
         self.view_seperator = mx.zeros((width,))  # the release's spelling
 
@@ -134,41 +141,63 @@ def reader_of(config: Json, patch_px: int) -> OCRReader:
     ((view_px, _), *_) = config.get("candidate_resolutions") or [[MODES["base"].view_px] * 2]
     if view_px == MODES["base"].view_px:
         return OCRReader(MODES, patch_px)
-    return OCRReader({"base": Mode(view_px)}, patch_px, "base")
+    own = next((mode for mode in MODES.values() if mode.view_px == view_px), Mode(view_px))
+    return OCRReader({"base": own}, patch_px, "base")
+
+
+def read_projector(config: Json) -> tuple[int, int]:
+    """The width of the encoder's features, and of the language model."""
+    reader = ConfigReader(part(config, "projector_config"))
+    reader.only("projector_type", "linear")
+    widths = reader.need("input_dim"), reader.need("n_embed")
+    reader.finish()
+    return widths
 
 
 def read_encoder(config: Json) -> tuple[SAMConfig, CLIPConfig]:
     """SAM's and CLIP's sizes."""
-    vision = Reader(part(config, "vision_config"))
+    vision = ConfigReader(part(config, "vision_config"))
     vision.seen |= {"mlp_ratio", "model_name", "width"}  # the first is a leftover: both have 4
     widths = part(vision.config, "width")
-    sam, clip = Reader(part(widths, "sam_vit_b")), Reader(part(widths, "clip-l-14-224"))
+    clip = ConfigReader(part(widths, "clip-l-14-224"))
     clip_px, clip_patch = clip.need("image_size"), clip.need("patch_size")
-    sizes = (
-        SAMConfig(
-            width=sam.need("width"),
-            layers=sam.need("layers"),
-            heads=sam.need("heads"),
-            image_px=vision.need("image_size"),
-            window=sam.get("window_size", 14),
-            global_layers=tuple(sam.need("global_attn_indexes")),
-            neck_width=sam.get("out_chans", 256),
-            compressed=tuple(sam.need("downsample_channels")),
-        ),
-        CLIPConfig(
-            width=clip.need("width"),
-            layers=clip.need("layers"),
-            heads=clip.need("heads"),
-            positions=(clip_px // clip_patch) ** 2,
-        ),
+    sizes = CLIPConfig(
+        width=clip.need("width"),
+        layers=clip.need("layers"),
+        heads=clip.need("heads"),
+        positions=(clip_px // clip_patch) ** 2,
     )
-    for reader in (vision, sam, clip):
+    image_px = vision.need("image_size")
+    for reader in (vision, clip):
         reader.finish()
+    return read_sam(part(widths, "sam_vit_b"), image_px), sizes
+
+
+def read_sam(config: Json, image_px: int, last: int | None = None) -> SAMConfig:
+    """SAM's sizes; `last` replaces the width of the last compressing convolution."""
+    reader = ConfigReader(config)
+    *before, final = reader.need("downsample_channels")
+    sizes = SAMConfig(
+        width=reader.need("width"),
+        layers=reader.need("layers"),
+        heads=reader.need("heads"),
+        image_px=image_px,
+        window=reader.get("window_size", 14),
+        global_layers=tuple(reader.need("global_attn_indexes")),
+        neck_width=reader.get("out_chans", 256),
+        compressed=(*before, last or final),
+    )
+    reader.finish()
     return sizes
+
+
+def check_layout(config: Json) -> None:
+    """Raise ConfigError for another order of a picture's features than the released one."""
+    ConfigReader(config).only("tile_tag", "2D")
+    ConfigReader(config).only("global_view_pos", "head")
 
 
 def build(config: Json, layout: str | None = None) -> DeepSeekOCR:
     """The model of a `deepseek_vl_v2` config with a DeepEncoder."""
-    Reader(config).only("tile_tag", "2D")
-    Reader(config).only("global_view_pos", "head")
+    check_layout(config)
     return DeepSeekOCR(config, layout)

@@ -8,16 +8,22 @@ import mlx.core as mx
 import numpy as np
 from PIL import Image
 
-from mlx_deepseek.config import Json, Reader
 from mlx_deepseek.errors import ConfigError
+from mlx_deepseek.layers.rope import Json
 from mlx_deepseek.models import dense
+from mlx_deepseek.models.config_reader import ConfigReader
 from mlx_deepseek.models.vision_lm import VisionLM, part
-from mlx_deepseek.vision.hybrid import CLIP_COLOURS, HybridConfig, HybridTower, Normalisation
-from mlx_deepseek.vision.plan import Pixels, Size, TilePlan
-from mlx_deepseek.vision.preprocess import scaled
-from mlx_deepseek.vision.projector import HybridProjector, MLPProjector
-from mlx_deepseek.vision.sam import SAMConfig
-from mlx_deepseek.vision.siglip import SigLIP, SigLIPConfig
+from mlx_deepseek.vision.encoders.hybrid import (
+    CLIP_COLOURS,
+    HybridConfig,
+    HybridTower,
+    Normalisation,
+)
+from mlx_deepseek.vision.encoders.projector import HybridProjector, MLPProjector
+from mlx_deepseek.vision.encoders.sam import SAMConfig
+from mlx_deepseek.vision.encoders.siglip import SigLIP, SigLIPConfig
+from mlx_deepseek.vision.tiling.pixels import resized, scaled
+from mlx_deepseek.vision.tiling.plan import Pixels, Size, TilePlan
 
 # A longer picture's short side would vanish.
 SHORTEST_PX = 14
@@ -65,7 +71,7 @@ class VLReader:
         )
         square = Image.new("RGB", (self.image_px, self.image_px), self.background)
         place = ((self.image_px - width) // 2, (self.image_px - height) // 2)
-        square.paste(picture.resize((width, height), Image.Resampling.BICUBIC), place)
+        square.paste(resized(picture, (width, height)), place)
         return square
 
 
@@ -105,18 +111,18 @@ def as_bytes(colour: tuple[float, float, float]) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def read_aligner(config: Json, kind: str) -> tuple[int, int, int]:
-    """The projector's widths and depth."""
-    reader = Reader(part(part(config, "aligner_config"), "params"))
+def read_aligner(config: Json, kind: str, key: str = "aligner_config") -> tuple[int, int, int]:
+    """A projector's widths and depth."""
+    reader = ConfigReader(part(part(config, key), "params"))
     reader.only("projector_type", kind)
     sizes = reader.need("input_dim"), reader.need("n_embed"), reader.get("depth", 1)
     reader.finish()
     return sizes
 
 
-def read_tower(params: Json, name: str, *known: str) -> Reader:
+def read_tower(params: Json, name: str, *known: str) -> ConfigReader:
     """A tower's keys, of which `known` are read elsewhere."""
-    reader = Reader(params)
+    reader = ConfigReader(params)
     reader.only("model_name", name)
     reader.only("select_feature", "same")
     reader.only("select_layer", -1)

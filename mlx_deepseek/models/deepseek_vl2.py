@@ -7,14 +7,14 @@ from math import ceil
 import mlx.core as mx
 from PIL.Image import Image
 
-from mlx_deepseek.config import Json, Reader
+from mlx_deepseek.layers.rope import Json
+from mlx_deepseek.models.config_reader import ConfigReader
 from mlx_deepseek.models.vision_lm import VisionLM, deepseek_language, part
-from mlx_deepseek.vision.layout import mosaic, rows, view
-from mlx_deepseek.vision.plan import Pixels, Size, TilePlan
-from mlx_deepseek.vision.preprocess import centred, cut, fitted
-from mlx_deepseek.vision.projector import DownsamplingProjector
-from mlx_deepseek.vision.siglip import SigLIP, SigLIPConfig
-from mlx_deepseek.vision.tiles import best_resolution
+from mlx_deepseek.vision.encoders.projector import DownsamplingProjector
+from mlx_deepseek.vision.encoders.siglip import SigLIP, SigLIPConfig
+from mlx_deepseek.vision.tiling.layout import mosaic, rows, view
+from mlx_deepseek.vision.tiling.pixels import centred, cut, fitted
+from mlx_deepseek.vision.tiling.plan import Pixels, Size, TilePlan, best_resolution
 
 # More pictures in one prompt are not cut into tiles.
 TILED_PICTURES = 2
@@ -79,7 +79,7 @@ class DeepSeekVL2(VisionLM):
 
 def read_vision(config: Json) -> SigLIPConfig:
     """SigLIP-SO400M's sizes; releases leave some of them out."""
-    reader = Reader(part(config, "vision_config"))
+    reader = ConfigReader(part(config, "vision_config"))
     reader.only("model_name", "siglip_so400m_patch14_384")
     reader.seen |= QUANTIZED_BY
     width = reader.need("width")
@@ -98,7 +98,7 @@ def read_vision(config: Json) -> SigLIPConfig:
 
 def read_projector(config: Json, inner: int) -> tuple[int, int, int]:
     """The projector's width, depth and side of the squares that it joins."""
-    reader = Reader(part(config, "projector_config"))
+    reader = ConfigReader(part(config, "projector_config"))
     reader.only("projector_type", "downsample_mlp_gelu")
     reader.only("input_dim", inner)
     reader.only("mlp_ratio", 1)
@@ -110,6 +110,6 @@ def read_projector(config: Json, inner: int) -> tuple[int, int, int]:
 
 def build(config: Json, layout: str | None = None) -> DeepSeekVL2:
     """The model of a `deepseek_vl_v2` config with SigLIP."""
-    Reader(config).only("tile_tag", "2D")
-    Reader(config).only("global_view_pos", "head")
+    ConfigReader(config).only("tile_tag", "2D")
+    ConfigReader(config).only("global_view_pos", "head")
     return DeepSeekVL2(config, layout)

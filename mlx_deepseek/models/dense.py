@@ -5,12 +5,15 @@ from importlib import import_module
 
 import mlx.nn as nn
 
-from mlx_deepseek.config import Json, refuse_unknown
 from mlx_deepseek.errors import ConfigError
-from mlx_deepseek.layers.rope import mscale, scaling_type
+from mlx_deepseek.layers.rope import Json, mscale, scaling_type
+from mlx_deepseek.models.config_reader import refuse_unknown
 
 # What transformers assumes where a file is silent and mlx-lm assumes something else.
-DEFAULTS = {"tie_word_embeddings": False}
+DEFAULTS = {"tie_word_embeddings": False, "rope_theta": 10_000.0}
+
+# What this package takes from mlx-lm, which has many more.
+MODULES = ("llama", "qwen2", "qwen3")
 
 # What mlx-lm's classes compute where they have no such argument.
 FIXED = {
@@ -29,19 +32,49 @@ def build(config: Json, layout: str | None = None) -> nn.Module:
         ConfigError: a key is missing or unknown, or asks for what mlx-lm's class does not compute.
     """
     name = config["model_type"]
+    if name not in MODULES:
+        raise ConfigError(
+            f"config.json has a language model of type {name!r:.60}. Expected one of "
+            f"{', '.join(MODULES)}."
+        )
     module = import_module(f"mlx_lm.models.{name}")
     known = set(inspect.signature(module.ModelArgs).parameters)
+    config = check_heads({k: v for k, v in config.items() if v is not None}, known)
     refuse_unknown(config, known | set(FIXED), name)
     for key, value in FIXED.items():
         if key not in known and config.get(key, value) != value:
             raise ConfigError(
-                f"config.json of model type {name!r} has {key} = {config[key]!r}; "
+                f"config.json of model type {name!r} has {key} = {config[key]!r:.60}; "
                 f"this version computes {value!r} and would give wrong results."
             )
     try:
         return module.Model(module.ModelArgs.from_dict(DEFAULTS | normalise(config)))
     except (TypeError, KeyError, ValueError) as error:
         raise ConfigError(f"config.json of model type {name!r} is incomplete: {error}.") from error
+
+
+def check_heads(config: Json, known: set[str]) -> Json:
+    """The config without a `head_dim` that says nothing new.
+
+    Raises:
+        ConfigError: heads that do not divide into each other, or are of a width of their own.
+    """
+    hidden, heads = config.get("hidden_size", 0), config.get("num_attention_heads", 1)
+    groups = config.get("num_key_value_heads", heads)
+    width = config.get("head_dim", hidden // heads)
+    if heads % groups or width % 2 or ("head_dim" not in config and hidden % heads):
+        raise ConfigError(
+            f"config.json has {heads} heads in {groups} groups for a width of {hidden}. Expected "
+            "numbers that divide into each other, and heads of an even width."
+        )
+    if "head_dim" in known or "head_dim" not in config:
+        return config
+    if width != hidden // heads:
+        raise ConfigError(
+            f"config.json has head_dim = {width}; this version computes {hidden // heads} and "
+            "would give wrong results."
+        )
+    return {key: value for key, value in config.items() if key != "head_dim"}
 
 
 def normalise(config: Json) -> dict:

@@ -7,12 +7,13 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx_lm.models.cache import KVCache
 
-from mlx_deepseek.config import Json, read_decoder
 from mlx_deepseek.errors import ConfigError
 from mlx_deepseek.layers.mha import MultiHeadAttention
-from mlx_deepseek.layers.mla import LatentAttention, SplitLatentAttention
+from mlx_deepseek.layers.mla import LAYOUTS
+from mlx_deepseek.layers.rope import Json
 from mlx_deepseek.models.causal_lm import CausalLM
-from mlx_deepseek.vision.plan import ImageReader, Pixels, TilePlan
+from mlx_deepseek.models.config import read_decoder
+from mlx_deepseek.vision.tiling.plan import ImageReader, Pixels
 
 # Pixels that are encoded at a time: eight tiles of 384, one of 1024.
 PIXELS_AT_A_TIME = 8 * 384 * 384
@@ -27,15 +28,29 @@ LANGUAGE_DEFAULTS: Json = {
     "qk_rope_head_dim": 64,
     "v_head_dim": 128,
 }
-LAYOUTS = {None: LatentAttention, "kv_b_proj": LatentAttention, "split": SplitLatentAttention}
 
 
-class VisionLM(nn.Module):
-    """A text model behind mlx-lm's protocol, and `see`; architectures add encoders.
+class ImageModel:
+    """What prompts with pictures need of a model: `reader` cuts pictures, `see` encodes them.
 
-    `reader` cuts pictures. A prompt's embeddings are made by the caller, who knows which slots
-    belong to which picture.
+    A prompt's embeddings are made by the caller, who knows which slots belong to which picture.
     """
+
+    # Trained on pages alone: without one it babbles, and only a guard keeps it out of circles.
+    pages_only = False
+    reader: ImageReader
+
+    def embed(self, ids: mx.array) -> mx.array:
+        """Embeddings [B, L, D] of ids [B, L]."""
+        raise NotImplementedError
+
+    def see(self, pixels: Pixels, plan: Any) -> mx.array:
+        """A picture's features [plan.slots, D], in the prompt's order."""
+        raise NotImplementedError
+
+
+class VisionLM(nn.Module, ImageModel):
+    """A text model behind mlx-lm's protocol, and `see`; architectures add encoders."""
 
     def __init__(self, language: Any, reader: ImageReader):
         super().__init__()
@@ -63,10 +78,6 @@ class VisionLM(nn.Module):
         """Embeddings [B, L, D] of ids [B, L]."""
         return self.language.model.embed_tokens(ids)
 
-    def see(self, pixels: Pixels, plan: TilePlan) -> mx.array:
-        """A picture's features [plan.slots, D], in the prompt's order."""
-        raise NotImplementedError
-
     def encode(self, pixels: mx.array) -> mx.array:
         """Projected features [T, side * side, D] of pixels [T, px, px, 3] of one size."""
         raise NotImplementedError
@@ -88,7 +99,7 @@ def deepseek_language(config: Json, layout: str | None) -> CausalLM:
     if language.pop("rm_head", False) or not language.pop("lm_head", True):
         raise ConfigError("config.json describes a language model without a head.")
     if language.pop("use_mla", True):
-        return CausalLM(read_decoder(language, "mla"), LAYOUTS[layout])
+        return CausalLM(read_decoder(language, "mla"), LAYOUTS[layout or "kv_b_proj"])
     for key in ("q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim"):
         language.pop(key, None)
     language.pop("v_head_dim", None)

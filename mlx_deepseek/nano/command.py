@@ -1,84 +1,175 @@
-"""`mlx-deepseek nano train` and `mlx-deepseek nano eval`."""
+"""`mlx-deepseek nano train` and `mlx-deepseek nano eval`, of nano and of nano-ocr."""
 
 import argparse
 import json
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from mlx_deepseek.catalog.embedded import NANO, NANO_OCR
 
-def register(subparsers: Any) -> None:
-    """Add the `nano` command."""
-    parser = subparsers.add_parser("nano", help="train or measure the embedded model")
+MINUTES = {NANO: 45.0, NANO_OCR: 60.0}
+COUNT = {NANO: 100, NANO_OCR: 50}
+
+
+def register(subparsers: Any, name: str = NANO) -> None:
+    """Add the command `name`; both do the same, with another model if none is named."""
+    parser = subparsers.add_parser(name, help=f"train or measure {name}, which is built in")
     actions = parser.add_subparsers(required=True, metavar="train | eval")
-    train = actions.add_parser("train", help="train nano from nothing on generated exercises")
+    train = actions.add_parser("train", help="train on exercises that the program makes")
+    train.add_argument("model", nargs="?", default=name, choices=(NANO, NANO_OCR))
     train.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    train.add_argument("--minutes", type=float, default=45.0, help="length of the run (45)")
+    train.add_argument("--minutes", type=float, help="length of the run (nano 45, nano-ocr 60)")
+    train.add_argument("--rate", type=float, help="peak learning rate of matrices (nano 4e-3)")
     train.add_argument("--steps", type=int, help="end after this many steps instead")
-    train.add_argument("--tokens", type=int, default=4096, help="tokens per step (4096)")
+    train.add_argument("--tokens", type=int, default=4096, help="tokens per step of nano (4096)")
+    train.add_argument("--drafts", type=int, default=3, help="drafts that nano learns (3)")
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--resume", action="store_true", help="go on with the run in FOLDER")
+    train.add_argument("--start", metavar="MODEL", help="start from its weights, not at random")
+    train.add_argument(
+        "--new-tokenizer", action="store_true", help="with --start: train nano's tokenizer anew"
+    )
     train.add_argument("--mtp-of", metavar="MODEL", help="train only the MTP layer of a nano")
     train.set_defaults(func=run_train)
-    measure = actions.add_parser("eval", help="accuracy per task family on held-out problems")
-    measure.add_argument("model", nargs="?", default="nano", metavar="MODEL")
+    measure = actions.add_parser("eval", help="right answers to held-out exercises or pictures")
+    measure.add_argument(
+        "model", nargs="?", default=name, metavar="MODEL", help="a model, a folder, or tesseract"
+    )
     measure.add_argument("--recipe", help="quantize first, for instance 8bit or 4bit")
-    measure.add_argument("--count", type=int, default=100, help="problems per family (100)")
+    measure.add_argument("--count", type=int, help="problems per family (100), pictures (50)")
     measure.add_argument("--wrong", type=int, default=0, help="show so many wrong replies each")
     measure.add_argument("--json", action="store_true")
     measure.set_defaults(func=run_eval)
 
 
+def register_ocr(subparsers: Any) -> None:
+    """Add the same command by the name of nano-ocr."""
+    register(subparsers, NANO_OCR)
+
+
 def run_train(args: argparse.Namespace) -> int:
     """Train, and leave the checkpoint in FOLDER/checkpoint."""
-    from mlx_deepseek.nano.saving import named
-    from mlx_deepseek.nano.train import Plan, new_trainer
-
-    plan = Plan(minutes=args.minutes, steps=args.steps, tokens=args.tokens, seed=args.seed)
-    finished = None
-    if args.mtp_of:
-        from mlx_deepseek.engine import load
-
-        finished = named(load(args.mtp_of, dtype="float32").model.parameters())
-    trainer = new_trainer(args.out, plan, resume=args.resume, finished=finished)
+    minutes = args.minutes or MINUTES[args.model]
+    plan: dict[str, Any] = {"minutes": minutes, "steps": args.steps, "seed": args.seed}
+    if args.rate:
+        plan |= {"muon_rate": args.rate, "adam_rate": 0.75 * args.rate}
+    trainer = _trainer(args, plan)
+    if args.resume:
+        trainer.resume(args.out)
     trainer.run(args.out, lambda line: _write(line, sys.stderr))
-    _write(f"Trained nano is in {args.out / 'checkpoint'}.")
+    _write(f"Trained {args.model} is in {args.out / 'checkpoint'}.")
     return 0
+
+
+def _trainer(args: argparse.Namespace, plan: dict[str, Any]) -> Any:
+    source = args.mtp_of or args.start
+    start: Any = None
+    if source:
+        from mlx_deepseek.engine.load import load
+        from mlx_deepseek.nano.training.state import named
+
+        start = named(load(source, dtype="float32").model.parameters())
+    if args.model == NANO_OCR:
+        from mlx_deepseek.nano.ocr import train as ocr
+
+        return ocr.OCRTrainer(ocr.OCRTrainingPlan(**plan), start)
+    from mlx_deepseek.nano.text import train as text
+    from mlx_deepseek.nano.text.config import nano_config
+    from mlx_deepseek.nano.text.respell import respelled
+    from mlx_deepseek.nano.text.tokenizer import shipped_tokenizer, train_tokenizer
+
+    tokenizer = shipped_tokenizer() if source else train_tokenizer()
+    if args.start and args.new_tokenizer:
+        old, tokenizer = tokenizer, train_tokenizer()
+        start = respelled(start, old, tokenizer)
+    wanted = text.TextTrainingPlan(tokens=args.tokens, drafts=args.drafts, **plan)
+    return text.TextTrainer(nano_config(), tokenizer, wanted, start, mtp_only=bool(args.mtp_of))
 
 
 def run_eval(args: argparse.Namespace) -> int:
-    """Measure any model that speaks nano's format; print a table or JSON."""
-    from mlx_deepseek.engine import load
-    from mlx_deepseek.nano.evaluate import Coder, Score, evaluate, measure_use
+    """Measure any model that speaks nano's format or sees; print a table or JSON."""
+    report = (lambda line: None) if args.json else _write
+    if args.model == "tesseract":
+        from mlx_deepseek.nano.ocr.evaluate import tesseract
 
-    engine = load(args.model, recipe=args.recipe)
-    tokenizer = engine.tokenizer
-    coder = Coder(
-        lambda text: tokenizer.encode(text, add_special_tokens=False),
-        lambda ids: tokenizer.decode(ids),
-    )
+        found = _reading(tesseract, args, report, boxes=False)
+    else:
+        from mlx_deepseek.engine.load import load
 
-    def show(score: Score) -> None:
-        if not args.json:
-            _write(f"{score.family:15} {score.right:4} / {score.asked:<4} {score.accuracy:7.1%}")
-            for question, reply in score.wrong[: args.wrong]:
-                _write(f"    {question!r} -> {reply!r}")
+        engine = load(args.model, recipe=args.recipe)
+        if engine.sees:
+            from mlx_deepseek.nano.ocr.evaluate import reader
 
-    scores = evaluate(engine.model, coder, args.count, show)
-    use = measure_use(engine.model, coder)
-    right, asked = sum(s.right for s in scores), sum(s.asked for s in scores)
+            found = _reading(reader(engine), args, report)
+        else:
+            found = _answering(engine, args, report)
     if args.json:
-        families = {s.family: {"right": s.right, "asked": s.asked} for s in scores}
-        balance = {"max_over_mean": use.max_over_mean, "mtp_acceptance": use.mtp_acceptance}
-        _write(json.dumps({"families": families, **balance}, indent=2))
-        return 0
-    _write(f"{'all':15} {right:4} / {asked:<4} {right / asked:7.1%}")
-    loads = ", ".join(f"{value:.2f}" for value in use.max_over_mean)
-    _write(f"expert load, busiest / mean, per MoE layer: {loads}")
-    if use.mtp_acceptance:
-        shares = ", ".join(f"{share:.1%}" for share in use.mtp_acceptance)
-        _write(f"drafts that are right, the first in a row, the second, ...: {shares}")
+        _write(json.dumps(found, indent=2))
     return 0
+
+
+def _answering(engine: Any, args: argparse.Namespace, report: Callable) -> dict[str, Any]:
+    from mlx_deepseek.nano.text.evaluate import coder_of, evaluate, free_answers, measure_use
+
+    coder, count = coder_of(engine.tokenizer), args.count or COUNT[NANO]
+    worded = {
+        name: _scored(evaluate(engine.model, coder, count, unseen=name == "unseen"), args, report)
+        for name in ("known", "unseen")
+    }
+    free = free_answers(engine.model, coder)
+    kinds = {
+        kind: [row for row in free if row[2] == kind] for kind in ("right", "declined", "wrong")
+    }
+    report("free prompts: " + ", ".join(f"{len(rows)} {kind}" for kind, rows in kinds.items()))
+    for prompt, reply, _ in kinds["wrong"][: args.wrong]:
+        report(f"    {prompt!r} -> {reply!r}")
+    use = measure_use(engine.model, coder)
+    report("expert load, busiest / mean, per MoE layer: " + _listed(use.max_over_mean, ".2f"))
+    if use.mtp_acceptance:
+        report(
+            f"drafts that are right, the first in a row, the second, ...: "
+            f"{_listed(use.mtp_acceptance, '.1%')}"
+        )
+    return {"families": worded, "free": {k: len(rows) for k, rows in kinds.items()}, **vars(use)}
+
+
+def _scored(
+    scores: Iterable[Any], args: argparse.Namespace, report: Callable
+) -> dict[str, dict[str, int]]:
+    found = {}
+    for score in scores:
+        report(f"{score.family:15} {score.right:4} / {score.asked:<4} {score.accuracy:7.1%}")
+        for question, reply in score.wrong[: args.wrong]:
+            report(f"    {question!r} -> {reply!r}")
+        found[score.family] = {"right": score.right, "asked": score.asked}
+    right, asked = (sum(row[key] for row in found.values()) for key in ("right", "asked"))
+    report(f"{'all':15} {right:4} / {asked:<4} {right / asked:7.1%}")
+    return found
+
+
+def _reading(
+    read: Callable, args: argparse.Namespace, report: Callable, boxes: bool = True
+) -> dict[str, Any]:
+    from mlx_deepseek.nano.ocr.evaluate import evaluate
+    from mlx_deepseek.nano.ocr.pictures import APART, KINDS
+
+    rows = {}
+    for score in evaluate(
+        read, args.count or COUNT[NANO_OCR], (*KINDS, *APART) if boxes else (*KINDS[:-1], *APART)
+    ):
+        found = f"  boxes {score.found}/{score.boxes}" if score.boxes else ""
+        report(
+            f"{score.kind:8} {score.error_rate:7.1%} of {score.characters} characters wrong, "
+            f"{score.perfect}/{score.pictures} without error{found}"
+        )
+        rows[score.kind] = vars(score) | {"error_rate": score.error_rate}
+    return rows
+
+
+def _listed(values: list[float], style: str) -> str:
+    return ", ".join(f"{value:{style}}" for value in values)
 
 
 def _write(line: str, stream: Any = None) -> None:

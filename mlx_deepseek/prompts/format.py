@@ -1,27 +1,33 @@
 """What every prompt format offers: messages in, text out, and how to read the answer."""
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from mlx_deepseek.errors import PromptError
-from mlx_deepseek.prompts.markers import BOS, EOS, THINK_OPEN
-from mlx_deepseek.prompts.messages import (
+from mlx_deepseek.prompts.control_tokens import (
     GUARD,
-    PICTURE,
-    Message,
-    Tokenizer,
-    check,
-    check_tools,
+    PromptTokenizer,
     control_tokens,
     encode,
-    extend_system,
     guard,
     guarded,
+    well_formed,
+)
+from mlx_deepseek.prompts.fill_in_middle import FillInMiddle
+from mlx_deepseek.prompts.messages import (
+    PICTURE,
+    Message,
+    check,
+    check_tools,
+    extend_system,
+    open_system,
+    pictures,
 )
 from mlx_deepseek.prompts.parser import OutputParser
-from mlx_deepseek.prompts.resume import begun, split
+from mlx_deepseek.prompts.prefix_completion import begin, opens_reasoning, split
+from mlx_deepseek.prompts.special_tokens import EOS
 from mlx_deepseek.prompts.tools import ToolMarkup
 
 # DeepSeek-V2.5's model card; the API's JSON mode adds the same.
@@ -31,28 +37,49 @@ SCHEMA_INSTRUCTION = JSON_INSTRUCTION + " It must fit this JSON schema:\n{schema
 
 
 @dataclass(frozen=True)
-class PromptFormat:
+class RenderedPrompt:
+    """A conversation as text that is to be encoded by `control_tokens.encode`.
+
+    It ends with what is `begun` of the answer, which starts inside reasoning where that is
+    `opened`. One special token stands for each of `pictures`.
+    """
+
+    text: str
+    begun: str = ""
+    opened: bool = False
+    pictures: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class PromptFormat(FillInMiddle):
     """A family's prompts, exact to the token.
 
     `thinking` says who decides: "never", "always" (the prompt opens the block), "optional" (the
     caller does), "model" (the model opens the block itself). `json_instruction` asks for JSON,
     `schema_instruction` for JSON of a {schema}; `blank_system`: instructions follow a blank line
-    even where there is no system prompt. `picture` is the token that stands for a picture, and
-    `gap` separates pictures that open a message from its text; `user_may` are control tokens that
-    messages may contain.
+    even where there is no system prompt. `picture` is the token that stands for a picture, of which
+    `picture_text` is written with what surrounds it (empty: nothing), and `gap` separates pictures
+    that open a message from its text, `joint` all parts of a message from each other;
+    `user_may` are control tokens that messages may contain. After `begins_drawing` a picture is
+    drawn. `efforts` are texts by which reasoning is asked to be long or short, put before the
+    system prompt; `effort` names the default one. `roles` are known besides the usual.
     """
 
-    id: str
     stop: tuple[str, ...] = (EOS,)
     thinking: str = "never"
     tools: ToolMarkup | None = None
-    fim_markers: tuple[str, str, str] | None = None
     json_instruction: str = JSON_INSTRUCTION
     schema_instruction: str = SCHEMA_INSTRUCTION
     blank_system: bool = False
     picture: str | None = None
+    picture_text: str = ""
+    begins_drawing: str | None = None
     gap: str = ""
+    joint: str = ""
     user_may: tuple[str, ...] = ()
+    efforts: Mapping[str, str] = field(default_factory=dict, hash=False)
+    effort: str = ""
+    roles: tuple[str, ...] = ()
 
     @property
     def supports_images(self) -> bool:
@@ -87,8 +114,11 @@ class PromptFormat:
         thinking: bool | None = None,
         add_generation_prompt: bool = True,
         json_output: bool | Mapping[str, Any] = False,
+        effort: str | None = None,
     ) -> str:
         """The prompt of a conversation, BOS included; `json_output` asks for JSON, or for a schema.
+
+        `effort` is one of `efforts`, of the reasoning; None: the default.
 
         A last message of the assistant with "prefix" true is gone on with. Control tokens that
         users typed are as good as the format's own in it: encode untrusted conversations with
@@ -97,21 +127,66 @@ class PromptFormat:
         Raises:
             PromptError: the format cannot express the messages.
         """
-        text = self._written(
-            self._checked(messages), tools, thinking, add_generation_prompt, json_output
-        )
-        return text.replace(GUARD, "")
+        options: Any = {
+            "tools": tools,
+            "thinking": thinking,
+            "add_generation_prompt": add_generation_prompt,
+            "json_output": json_output,
+            "effort": effort,
+        }
+        return self.prompt(messages, **options).text.replace(GUARD, "")
 
-    def _written(
+    def render_ids(
+        self, tokenizer: PromptTokenizer, messages: Sequence[Message], **options: Any
+    ) -> list[int]:
+        """Token numbers of `render`, with control tokens in messages and tools as plain text.
+
+        One token stands for each picture.
+        """
+        controls = control_tokens(tokenizer)
+        return encode(tokenizer, self.prompt(messages, controls, **options).text)
+
+    def prompt(
         self,
         messages: Sequence[Message],
+        controls: Sequence[str] = (),
+        *,
         tools: Sequence[Mapping[str, Any]] | None = None,
         thinking: bool | None = None,
         add_generation_prompt: bool = True,
         json_output: bool | Mapping[str, Any] = False,
-    ) -> str:
-        """`render` of checked messages."""
-        messages, answer = split(messages)
+        effort: str | None = None,
+    ) -> RenderedPrompt:
+        """A conversation rendered, with guards in those of `controls` that its texts contain.
+
+        Raises:
+            PromptError: the format cannot express the messages.
+        """
+        controls = [control for control in controls if control not in self.user_may]
+        checked = [guard(message, controls) for message in self._checked(messages)]
+        turns, answer = split(checked)
+        turns = self._instructed(turns, guarded(well_formed(tools), controls), json_output)
+        asked = self._effort_text(effort)
+        turns = open_system(turns, asked) if asked and self.thinks(thinking) else turns
+        generate = add_generation_prompt or answer is not None
+        text = self.turns(turns, self.thinks(thinking), generate)
+        opened = self.supports_thinking and opens_reasoning(text)
+        begun = begin(answer, text, self.thinking == "model") if answer else ""
+        text = (text + begun).replace(PICTURE, self.picture_text or self.picture or "")
+        return RenderedPrompt(text, begun.replace(GUARD, ""), opened, tuple(pictures(messages)))
+
+    def _checked(self, messages: Sequence[Message]) -> list[Message]:
+        by_value = self.tools is not None and self.tools.by_value
+        gap = self.gap if self.supports_images else None
+        joint, place = self.joint, self.picture
+        return check(
+            messages, decoded=by_value, gap=gap, joint=joint, place=place, roles=self.roles
+        )
+
+    def _instructed(
+        self, messages: Sequence[Message], tools: Any, schema: bool | Mapping[str, Any]
+    ) -> Sequence[Message]:
+        """Messages whose system prompt describes the tools, and asks for JSON."""
         if self.tools is None and (tools or any(m.get("tool_calls") for m in messages)):
             raise PromptError(
                 f"Prompt format {self.id!r} has no tool calls. Describe the tools in a "
@@ -121,48 +196,30 @@ class PromptFormat:
         if self.tools is not None and tools:
             check_tools(tools)
             instructions.append(self.tools.describe(tools))
-        if json_output:
-            instructions.append(self._asking_for_json(json_output))
+        if isinstance(schema, Mapping):
+            text = json.dumps(schema, ensure_ascii=False)
+            instructions.append(self.schema_instruction.replace("{schema}", text))
+        elif schema:
+            instructions.append(self.json_instruction)
         if instructions:
             messages = extend_system(messages, instructions, blank=self.blank_system)
-        generate = add_generation_prompt or answer is not None
-        text = self.turns(messages, self.thinks(thinking), generate)
-        text += begun(answer, text, self.thinking == "model") if answer else ""
-        return text.replace(PICTURE, self.picture or "")
+        return [{**messages[0], "tools": tools}, *messages[1:]] if tools else messages
 
-    def _asking_for_json(self, schema: bool | Mapping[str, Any]) -> str:
-        if isinstance(schema, bool):
-            return self.json_instruction
-        text = json.dumps(schema, ensure_ascii=False)
-        return self.schema_instruction.replace("{schema}", text)
+    def _effort_text(self, effort: str | None) -> str:
+        if effort is not None and effort not in self.efforts:
+            known = ", ".join(self.efforts) or "none: this model's reasoning has no levels"
+            raise PromptError(f"Reasoning effort is {effort!r}. Expected one of {known}.")
+        return self.efforts.get(effort or self.effort, "")
 
-    def render_ids(
-        self,
-        tokenizer: Tokenizer,
-        messages: Sequence[Message],
-        *,
-        tools: Sequence[Mapping[str, Any]] | None = None,
-        **options: Any,
-    ) -> list[int]:
-        """Token numbers of `render`, with control tokens in messages and tools as plain text.
+    def drawing_ids(self, tokenizer: PromptTokenizer, prompt: str) -> list[int]:
+        """Token numbers that ask for a picture; the last one begins it.
 
-        One token stands for each picture.
+        Raises:
+            PromptError: the model draws no pictures.
         """
-        controls = [c for c in control_tokens(tokenizer) if c not in self.user_may]
-        messages = [guard(message, controls) for message in self._checked(messages)]
-        return encode(tokenizer, self._written(messages, guarded(tools, controls), **options))
-
-    def begun(self, messages: Sequence[Message], thinking: bool | None = None) -> str:
-        """What has been written of the answer that `render` lets the model go on with."""
-        _, answer = split(self._checked(messages))
-        if answer is None:
-            return ""
-        opening = THINK_OPEN if self.reasoning_open(thinking) else ""
-        return begun(answer, opening, self.thinking == "model")
-
-    def _checked(self, messages: Sequence[Message]) -> list[Message]:
-        by_value = self.tools is not None and self.tools.by_value
-        return check(messages, decoded=by_value, gap=self.gap if self.supports_images else None)
+        raise PromptError(
+            f"Prompt format {self.id!r} draws no pictures. Load Janus-Pro, Janus or JanusFlow."
+        )
 
     def relevant(self, messages: Sequence[Message]) -> Sequence[Message]:
         """The part of a conversation that the prompt shows: all of it."""
@@ -182,49 +239,33 @@ class PromptFormat:
         return self.thinking != "never"
 
     def reasoning_open(self, thinking: bool | None = None) -> bool:
-        """Whether the prompt itself ends inside a reasoning block."""
-        return self.thinking in ("always", "optional") and self.thinks(thinking)
+        """Whether the prompt of a first question ends inside a reasoning block."""
+        if not self.supports_thinking:
+            return False
+        asked = [{"role": "user", "content": ""}]
+        return opens_reasoning(self.turns(asked, self.thinks(thinking), True))
 
-    def parser(self, thinking: bool | None = None) -> OutputParser:
-        """A fresh streaming reader of this format's answers."""
-        return OutputParser(
-            reasoning=self.thinking != "never",
-            opened=self.reasoning_open(thinking),
-            tools=self.tools,
+    def parser(
+        self,
+        thinking: bool | None = None,
+        *,
+        prompt: RenderedPrompt | None = None,
+        stops: Iterable[str] = (),
+        calls: bool = True,
+        in_pieces: bool = False,
+    ) -> OutputParser:
+        """A fresh streaming reader of the answer to `prompt`; None: to a first question.
+
+        Without `calls`, their markup is text; `in_pieces`, they come as they are written.
+        """
+        parser = OutputParser(
+            reasoning=self.supports_thinking,
+            opened=self.reasoning_open(thinking) if prompt is None else prompt.opened,
+            tools=self.tools if calls else None,
+            in_pieces=in_pieces,
             trim=self.supports_chat,
+            stops=stops,
         )
-
-    def fills(self, tokenizer: Tokenizer) -> bool:
-        """Whether the format can ask for what belongs between two texts."""
-        markers = self.fim_markers
-        return markers is not None and set(markers) <= set(control_tokens(tokenizer))
-
-    def fim(self, prefix: str, suffix: str) -> str:
-        """Prompt for what belongs between `prefix` and `suffix`.
-
-        Raises:
-            PromptError: the model was not trained to fill holes.
-        """
-        if self.fim_markers is None:
-            raise PromptError(
-                f"Prompt format {self.id!r} has no fill-in-the-middle tokens. Use a Coder V1 base "
-                "or Coder-V2 base model."
-            )
-        begin, hole, end = self.fim_markers
-        return f"{BOS}{begin}{prefix}{hole}{suffix}{end}"
-
-    def fim_ids(self, tokenizer: Tokenizer, prefix: str, suffix: str) -> list[int]:
-        """Token numbers of `fim`, with control tokens in the code as plain text.
-
-        Raises:
-            PromptError: the model was not trained to fill holes, or its tokenizer lacks the tokens
-                (LLM V1 shares its format with Coder-V2, but not the vocabulary).
-        """
-        controls = control_tokens(tokenizer)
-        text = self.fim(guarded(prefix, controls), guarded(suffix, controls))
-        if not self.fills(tokenizer):
-            raise PromptError(
-                "This checkpoint's tokenizer has no fill-in-the-middle tokens. Use a Coder V1 base "
-                "or Coder-V2 base model."
-            )
-        return encode(tokenizer, text)
+        if prompt is not None and prompt.begun:
+            parser.resume(prompt.begun)
+        return parser

@@ -20,17 +20,17 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Located:
+class GroundedBox:
     """A phrase and the boxes around what it names, in pixels: left, top, right, bottom."""
 
     phrase: str
     boxes: tuple[Box, ...]
 
 
-def located(answer: str, size: Size) -> tuple[Located, ...]:
+def located(answer: str, size: Size) -> tuple[GroundedBox, ...]:
     """What an answer locates in a picture of `size`, in the answer's order."""
     found = LOCATED.finditer(answer)
-    return tuple(Located(match[1].strip(), boxes(match[2], size)) for match in found)
+    return tuple(GroundedBox(match[1].strip(), boxes(match[2], size)) for match in found)
 
 
 def boxes(text: str, size: Size) -> tuple[Box, ...]:

@@ -1,68 +1,19 @@
-"""Conversations from outside: checked, and with control tokens in them made harmless."""
+"""Conversations from outside, checked: their messages, parts, pictures and tool calls."""
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from mlx_deepseek.errors import PromptError
+from mlx_deepseek.prompts.control_tokens import well_formed
 
 Message = Mapping[str, Any]
 ROLES = ("system", "user", "assistant", "tool")
 
-# What it separates is encoded apart: it is put inside control tokens that users typed, so that they
-# become plain text, and where a format's originals are encoded in pieces.
-GUARD = "\ue000"
-# Stands for a picture in a checked message.
-PICTURE = "\ue001"
+# Stands for a picture in a checked message; as GUARD, no character.
+PICTURE = "\ud801"
 # A part of a message that is a picture, and where the part has it.
 PICTURE_PARTS = {"image": "image", "image_url": "image_url", "input_image": "image_url"}
-# What of a message reaches the prompt.
-SPOKEN = ("content", "reasoning_content", "tool_calls")
-# </think> separates reasoning in histories that clients send back in one piece.
-ASSISTANT_MAY = ("<think>", "</think>")
-
-
-class Tokenizer(Protocol):
-    """What encoding needs of a tokenizer (transformers' or mlx-lm's wrapper)."""
-
-    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]: ...
-    def get_added_vocab(self) -> dict[str, int]: ...
-
-
-def encode(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Token numbers of a prompt that spells its own BOS; guards split tokens, and vanish."""
-    ids: list[int] = []
-    for piece in text.split(GUARD):
-        ids += tokenizer.encode(piece, add_special_tokens=False)
-    return ids
-
-
-def control_tokens(tokenizer: Tokenizer) -> list[str]:
-    """All that the tokenizer would not read as plain text, longest first."""
-    return sorted(tokenizer.get_added_vocab(), key=len, reverse=True)
-
-
-def guard(message: Message, controls: Sequence[str]) -> dict[str, Any]:
-    """A copy of a message in which none of `controls` can be recognised."""
-    spared = ASSISTANT_MAY if message.get("role") == "assistant" else ()
-    told = {key: controls for key in SPOKEN}
-    told["content"] = [control for control in controls if control not in spared]
-    return {k: guarded(v, told[k]) if k in told else v for k, v in message.items()}
-
-
-def guarded(value: Any, controls: Sequence[str]) -> Any:
-    """A copy of a text, or of lists and dicts of texts, with a guard in every control token."""
-    if isinstance(value, str):
-        value = value.replace(GUARD, "")
-        for control in controls:
-            if len(control) > 1:
-                value = value.replace(control, control[:1] + GUARD + control[1:])
-        return value
-    if isinstance(value, Mapping):
-        return {guarded(k, controls): guarded(v, controls) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [guarded(item, controls) for item in value]
-    return value
 
 
 def extend_system(
@@ -79,15 +30,31 @@ def extend_system(
     return [system, *(messages[1:] if first else messages)]
 
 
+def open_system(messages: Sequence[Message], text: str) -> list[Message]:
+    """Messages whose system prompt, which there may not be yet, begins with `text`."""
+    if messages and messages[0]["role"] == "system":
+        return [{**messages[0], "content": text + messages[0]["content"]}, *messages[1:]]
+    return [{"role": "system", "content": text}, *messages]
+
+
 def check(
-    messages: Sequence[Message], *, decoded: bool = False, gap: str | None = None
+    messages: Sequence[Message],
+    *,
+    decoded: bool = False,
+    gap: str | None = None,
+    joint: str = "",
+    place: str | None = None,
+    roles: Sequence[str] = (),
 ) -> list[Message]:
     """Messages with string contents; "developer" counts as system, parts are joined.
 
+    `roles` are known besides ROLES.
+
     `gap` is what separates pictures that open a message from its text, where PICTURE stands for
-    each; None: pictures are refused. `decoded`: arguments of tool calls come as data instead of
-    JSON. Escapes in JSON can spell control tokens, so what writes values decodes them here, before
-    they are guarded.
+    each; None: pictures are refused. A text that writes `place` as often as the message has
+    pictures says where they belong, as in the authors' examples. `joint` separates all parts of a
+    message. `decoded`: arguments of tool calls come as data instead of JSON. Escapes in JSON can
+    spell control tokens, so what writes values decodes them here, before they are guarded.
 
     Raises:
         PromptError: no messages, one of another shape, an unknown role, a picture, or a tool
@@ -105,12 +72,12 @@ def check(
             raise PromptError(
                 f"Message {number} is {message!r:.60}; expected a dict with role and content."
             )
+        message = well_formed(message)
         role = message.get("role")
-        role = "system" if role == "developer" else role
-        if role not in ROLES:
-            raise PromptError(
-                f"Message {number} has role {role!r}; expected one of {', '.join(ROLES)}."
-            )
+        role = "system" if role == "developer" and role not in roles else role
+        if role not in (*ROLES, *roles):
+            known = ", ".join((*ROLES, *roles))
+            raise PromptError(f"Message {number} has role {role!r}; expected one of {known}.")
         if role == "tool" and not called:
             raise PromptError(
                 f"Message {number} is a tool's result, but no assistant message before it has "
@@ -122,7 +89,8 @@ def check(
             if decoded:
                 calls = [_decoded(call, f"Message {number}") for call in message["tool_calls"]]
                 message = {**message, "tool_calls": calls}
-        checked.append({**message, "role": role, "content": _text(message, number, gap)})
+        content = _text(message, number, gap, joint, place)
+        checked.append({**message, "role": role, "content": content})
     return checked
 
 
@@ -150,7 +118,7 @@ def _decoded(call: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     arguments = function["arguments"]
     if isinstance(arguments, str):
         try:
-            arguments = json.loads(arguments)
+            arguments = well_formed(json.loads(arguments))
         except (ValueError, RecursionError):  # the latter from thousands of nested brackets
             arguments = None
     if not isinstance(arguments, Mapping):
@@ -183,7 +151,7 @@ def pictures(messages: Sequence[Message]) -> list[Any]:
     """The pictures in checked or unchecked messages, in order: paths, URLs or what else came."""
     found = []
     for message in messages:
-        content = message.get("content")
+        content = message.get("content") if isinstance(message, Mapping) else None
         for part in content if isinstance(content, (list, tuple)) else ():
             if is_picture(part):
                 found.append(_picture(part))
@@ -207,18 +175,20 @@ def _picture(part: Mapping[str, Any]) -> Any:
     return value.get("url") if isinstance(value, Mapping) else value
 
 
-def _text(message: Message, number: int, gap: str | None) -> str:
+def _text(message: Message, number: int, gap: str | None, joint: str, place: str | None) -> str:
     content = message.get("content")
     if content is None and not message.get("tool_calls"):
         raise PromptError(f"Message {number} has no content.")
     if content is None or isinstance(content, str):
-        return (content or "").replace(PICTURE, "")
+        return content or ""
     if not isinstance(content, (list, tuple)):
         raise PromptError(
             f"Message {number} has content {content!r:.60}; expected a string or a list of parts."
         )
     parts = [_part(part, number, gap is not None) for part in content]
-    text = "".join(parts)
+    text, words = joint.join(parts), joint.join(part for part in parts if part != PICTURE)
+    if place and PICTURE in parts and words.count(place) == parts.count(PICTURE):
+        return words.replace(place, PICTURE)
     rest = text.lstrip(PICTURE)
     opens = text[: len(text) - len(rest)]
     return opens + (gap or "") + rest if opens and rest and not rest[0].isspace() else text
@@ -227,7 +197,7 @@ def _text(message: Message, number: int, gap: str | None) -> str:
 def _part(part: Any, number: int, sees: bool) -> str:
     kind = part.get("type") if isinstance(part, Mapping) else None
     if kind == "text" and isinstance(part.get("text"), str):
-        return part["text"].replace(PICTURE, "")
+        return part["text"]
     if kind in PICTURE_PARTS and sees:
         if _picture(part) is None:
             raise PromptError(

@@ -1,12 +1,15 @@
 """What a tool markup is, and the two with JSON arguments: fenced (V2.5 to R1-0528), bare (V3.1)."""
 
 import json
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from mlx_deepseek.prompts.markers import (
+from mlx_deepseek.prompts.call_grammar import Offered, Rules
+from mlx_deepseek.prompts.call_reader import CallPiece, CallSource, Script, Step
+from mlx_deepseek.prompts.special_tokens import (
     CALL_CLOSE,
     CALL_OPEN,
     CALLS_CLOSE,
@@ -19,6 +22,10 @@ from mlx_deepseek.prompts.markers import (
 )
 
 Tool = Mapping[str, Any]
+# How arguments begin, which tells them from a name: an object, a fence, a text that holds one.
+ARGUMENTS = '{`"'
+FENCE = "```json"
+NAME = re.compile(r'[^\s{}\[\]"`<>]+')
 
 
 @dataclass(frozen=True)
@@ -32,15 +39,18 @@ class ToolCall:
 class ToolMarkup(ABC):
     """How a family introduces tools, writes calls and their results, and reads calls back.
 
-    A block of calls stands between one of `opens` and `closes`, each call in it between
-    `call_opens` and `call_closes`. `by_value`: arguments are written one by one instead of as JSON.
+    In a block of calls, each call stands between `call_opens` and `call_closes`. `by_value`:
+    arguments are written one by one instead of as JSON.
     """
 
-    opens: ClassVar[tuple[str, ...]]
-    closes: ClassVar[str]
     call_opens: ClassVar[str]
     call_closes: ClassVar[str]
     by_value: ClassVar[bool] = False
+
+    @property
+    @abstractmethod
+    def blocks(self) -> Mapping[str, str]:
+        """The markers that open a block of calls, each with the one that closes it."""
 
     @abstractmethod
     def describe(self, tools: Sequence[Tool]) -> str:
@@ -57,6 +67,30 @@ class ToolMarkup(ABC):
     @abstractmethod
     def read(self, body: str) -> ToolCall | None:
         """The call between `call_opens` and `call_closes`; None when it is malformed."""
+
+    @abstractmethod
+    def script(self, source: CallSource) -> Script:
+        """Reads a block of calls as it is written."""
+
+    @abstractmethod
+    def call_rule(self, rules: Rules, function: Offered) -> str:
+        """The name of a rule for a call of one function."""
+
+    @property
+    @abstractmethod
+    def around(self) -> tuple[str, str, str]:
+        """What a block begins with, what stands between two calls, and what it ends with."""
+
+    def block_rule(
+        self, rules: Rules, functions: Sequence[Offered], several: bool, begun: str = ""
+    ) -> str:
+        """A rule for a block of calls, or for what follows its beginning `begun`."""
+        first, between, last = self.around
+        call = rules.choice([self.call_rule(rules, function) for function in functions])
+        first = first[first.index(begun) + len(begun) :]
+        parts = [rules.literal(text) for text in (first, last) if text]
+        parts.insert(len(parts) - 1, rules.series(call, between, several))
+        return rules.add(" ".join(parts))
 
     def read_all(self, block: str) -> tuple[tuple[ToolCall, ...], str]:
         """The well-formed calls of a block, and what else it says, malformed calls included."""
@@ -89,14 +123,17 @@ class JsonMarkup(ToolMarkup):
     `preamble`: how the tools are introduced, where that is not as in V2.5's model card.
     """
 
-    opens: ClassVar[tuple[str, ...]] = (CALLS_OPEN,)
-    closes: ClassVar[str] = CALLS_CLOSE
     call_opens: ClassVar[str] = CALL_OPEN
     call_closes: ClassVar[str] = CALL_CLOSE
 
     fenced: bool
     joint: str = "\n"
     preamble: str = ""
+
+    @property
+    def blocks(self) -> Mapping[str, str]:
+        """R1-0528 forgets the first marker at times and begins with a call."""
+        return {CALLS_OPEN: CALLS_CLOSE, CALL_OPEN: CALLS_CLOSE}
 
     def describe(self, tools: Sequence[Tool]) -> str:
         """The tools as DeepSeek's model cards put them into the system prompt."""
@@ -120,13 +157,69 @@ class JsonMarkup(ToolMarkup):
         return "".join(rendered)
 
     def read(self, body: str) -> ToolCall | None:
-        """The call between CALL_OPEN and CALL_CLOSE; None when it is malformed."""
+        """The call between CALL_OPEN and CALL_CLOSE; None when it is malformed.
+
+        Models write the form of their predecessors and successors at times, so each is understood.
+        """
         head, separator, body = body.partition(TOOL_SEPARATOR)
         if not separator:
             return None
-        name, arguments = (head, body) if not self.fenced else _split_fence(body)
-        name, arguments = name.strip(), arguments.strip()
-        return ToolCall(name, arguments) if name and is_json(arguments, dict) else None
+        name, _, rest = body.strip().partition("\n")
+        bare, fenced = (head, body), (name, rest)
+        typed = head.strip() == "function"
+        for name, written in (fenced, bare) if self.fenced else (bare, fenced)[: 1 + typed]:
+            arguments = json_object(written)
+            if NAME.fullmatch(name.strip()) and arguments is not None:
+                return ToolCall(name.strip(), arguments)
+        return None
+
+    @property
+    def around(self) -> tuple[str, str, str]:
+        """Calls follow each other in lines where they are fenced."""
+        return CALLS_OPEN, "\n" if self.fenced else "", CALLS_CLOSE
+
+    def call_rule(self, rules: Rules, function: Offered) -> str:
+        """Any JSON of the schema between the markers."""
+        arguments = rules.json(function.schema, function)
+        begin, end = f"{function.name}{TOOL_SEPARATOR}", CALL_CLOSE
+        if self.fenced:
+            begin, end = f"function{TOOL_SEPARATOR}{function.name}\n```json\n", f"\n```{end}"
+        return rules.add(f"{rules.literal(CALL_OPEN + begin)} {arguments} {rules.literal(end)}")
+
+    def script(self, source: CallSource) -> Script:
+        """Names before arguments, whichever of the forms that `read` understands it is."""
+        while True:
+            before, opened = yield from source.take(CALL_OPEN)
+            if before.strip():
+                yield before
+            if not opened:
+                return
+            head, marker = yield from source.take(TOOL_SEPARATOR, CALL_CLOSE)
+            name, line = head, ""
+            if marker == TOOL_SEPARATOR:
+                name, line = yield from self._name(source, head)
+            if marker != TOOL_SEPARATOR or not NAME.fullmatch(name.strip()):
+                yield opened + head + marker + line
+                if marker != CALL_CLOSE:
+                    yield "".join((yield from source.take(CALL_CLOSE)))
+                continue
+            yield CallPiece(name=name.strip())
+            yield from _arguments(source)
+            yield from source.take(CALL_CLOSE)
+
+    def _name(self, source: CallSource, head: str) -> Generator[Step, None, tuple[str, str]]:
+        """The name, and what of the call's body was taken for it: a line, where that is it."""
+        begun = yield from source.stripped(CALL_CLOSE)
+        bare = not begun or begun[0] in ARGUMENTS or not (self.fenced or head.strip() == "function")
+        if bare:
+            return head, ""
+        while True:
+            before, found = source.ready(CALL_CLOSE)
+            line, newline, _ = before.partition("\n")
+            if newline or found or source.ended:
+                source.drop(len(line))
+                return line, line
+            yield None
 
     def _call(self, call: Tool) -> str:
         function = call["function"]
@@ -165,15 +258,37 @@ class JsonMarkup(ToolMarkup):
         )
 
 
-def _split_fence(body: str) -> tuple[str, str]:
-    """Name and arguments of "NAME\\n```json\\n{...}\\n```"; a missing fence is forgiven."""
-    name, _, rest = body.strip().partition("\n")
-    rest = rest.strip()
-    for opening in ("```json", "```"):
-        if rest.startswith(opening):
-            rest = rest[len(opening) :]
+def _arguments(source: CallSource) -> Script:
+    """Arguments before CALL_CLOSE as JSON; what is no object comes as `json_object` reads it."""
+    begun = yield from source.stripped(CALL_CLOSE)
+    while FENCE.startswith(begun) and not (source.ready(CALL_CLOSE)[1] or source.ended):
+        yield None
+        begun = source.ready(CALL_CLOSE)[0]
+    if begun.startswith("```"):
+        source.drop(len(FENCE) if begun.startswith(FENCE) else 3)
+        begun = yield from source.stripped(CALL_CLOSE)
+    if begun.startswith("{"):
+        yield from source.json_object(CALL_CLOSE)
+        return
+    while True:
+        written, found = source.ready(CALL_CLOSE)
+        if found or source.ended:
             break
-    return name, rest.strip().removesuffix("```")
+        yield None
+    source.drop(len(written))
+    yield CallPiece(arguments=json_object(written) or written.strip())
+
+
+def json_object(written: str) -> str | None:
+    """The JSON object that arguments are, a fence around it taken off; {} of none at all."""
+    text = written.strip()
+    if text.startswith("```"):
+        text = text.removeprefix("```").removeprefix("json").removesuffix("```").strip()
+    if not text:
+        return "{}"
+    if is_json(text, str):  # encoded twice
+        text = json.loads(text)
+    return text if is_json(text, dict) else None
 
 
 HEADING = "## Tools\n\n### Function\n\nYou have the following functions available:\n\n"

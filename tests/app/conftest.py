@@ -1,8 +1,9 @@
-"""One server per kind of engine and one browser for all tests that need them."""
+"""One browser, one server over scripted engines and one over nano for all tests that need them."""
 
 import os
 import shutil
-import time
+import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,6 +12,17 @@ import pytest
 
 from mlx_deepseek_app.command import Served, serve
 from tests.app import scripted
+from tests.waiting import wait_until
+
+# what Gradio says of what a page is being told when one leaves or reloads it
+LEAVING = ("AbortError: ", "Unexpected error Connection errored out")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests in the browser are tried again where they fail, and counted; no others."""
+    for item in items:
+        if item.get_closest_marker("browser"):
+            item.add_marker(pytest.mark.flaky(reruns=2))
 
 
 def chromium() -> str | None:
@@ -20,31 +32,54 @@ def chromium() -> str | None:
     return os.environ.get("MLX_DEEPSEEK_CHROMIUM") or next(filter(None, found), None)
 
 
-# module: while Playwright runs, no other test of this thread can run an event loop
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+@pytest.fixture(scope="session")
+def running_chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of one browser for the whole session."""
     path = chromium()
     if path is None:
         reason = "no Chromium: apt-get install chromium, or set MLX_DEEPSEEK_CHROMIUM to its path"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
+    folder = tmp_path_factory.mktemp("chromium")
+    options = ["--headless=new", "--no-sandbox", "--remote-debugging-port=0", "--no-first-run"]
+    options += [f"--user-data-dir={folder}", "--disable-extensions", "--mute-audio"]
+    process = subprocess.Popen(
+        [path, *options, "about:blank"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stderr is not None
+    said = "DevTools listening on "
+    address = next(line for line in process.stderr if line.startswith(said)).removeprefix(said)
+    threading.Thread(target=process.stderr.read, daemon=True).start()  # so that it never blocks
+    yield address.strip()
+    process.terminate()
+    process.wait()
+
+
+# module: while Playwright runs, no other test of this thread can run an event loop
+@pytest.fixture(scope="module")
+def browser(running_chromium: str) -> Iterator[Any]:
     from playwright.sync_api import expect, sync_playwright
 
-    expect.set_options(timeout=30_000)  # two slow cores, often shared
+    expect.set_options(timeout=120_000)  # two slow cores, often shared
     with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield running
-        running.close()
+        yield playwright.chromium.connect_over_cdp(running_chromium, timeout=120_000)
+
+
+@pytest.fixture(scope="module")
+def contexts(browser: Any) -> Iterator[dict[str, Any]]:
+    """Contexts by their options, so that the pages of a module share what they have fetched."""
+    made: dict[str, Any] = {}
+    yield made
+    for context in made.values():
+        context.close()
 
 
 @pytest.fixture(scope="session")
-def engines() -> list[scripted.ScriptedEngine]:
-    """Every scripted engine that the server has loaded, newest last."""
-    return []
-
-
-@pytest.fixture(scope="session")
-def site(engines: list[scripted.ScriptedEngine]) -> Iterator[Served]:
-    """A page over scripted engines."""
+def server() -> Iterator[tuple[Served, list[scripted.ScriptedEngine]]]:
+    """One server over scripted engines, and the engines that the present test has loaded."""
+    engines: list[scripted.ScriptedEngine] = []
 
     def loader(
         source: str, *, progress: Any = None, recipe: str | None = None
@@ -53,47 +88,93 @@ def site(engines: list[scripted.ScriptedEngine]) -> Iterator[Served]:
         return engines[-1]
 
     served = serve(loader, "scripted")
-    yield served
+    wait_until(lambda: served.service.engine is not None, 60)
+    yield served, engines
     served.close()
 
 
-@pytest.fixture(scope="session")
-def nano_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A page over the real embedded model."""
-    from mlx_deepseek import load
-
-    before = os.environ.get("MLX_DEEPSEEK_CACHE")
-    os.environ["MLX_DEEPSEEK_CACHE"] = before or str(tmp_path_factory.mktemp("cache"))
-    served = serve(load, "nano")
-    yield served
-    served.close()
-    if before is None:
-        del os.environ["MLX_DEEPSEEK_CACHE"]
+def use(
+    server: tuple[Served, list[scripted.ScriptedEngine]], source: str
+) -> Iterator[scripted.ScriptedEngine]:
+    """Put an engine of the test's own in memory; its replies end with the test."""
+    served, engines = server
+    engines[:] = [engine := scripted.load(source)]
+    served.service.engine, served.service.source = engine, source
+    yield engine
+    with served.service.replies.paused():  # what the test left running
+        pass
 
 
 @pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+def engines(
+    server: tuple[Served, list[scripted.ScriptedEngine]],
+) -> Iterator[list[scripted.ScriptedEngine]]:
+    """The scripted engines that the test has loaded, newest last."""
+    for _ in use(server, "scripted"):
+        yield server[1]
+
+
+@pytest.fixture
+def site(server: tuple[Served, Any], engines: list[scripted.ScriptedEngine]) -> Served:
+    """A page over a scripted engine."""
+    return server[0]
+
+
+@pytest.fixture
+def engine(
+    server: tuple[Served, list[scripted.ScriptedEngine]], request: pytest.FixtureRequest
+) -> Iterator[scripted.ScriptedEngine]:
+    """An engine with abilities, named by the module's SOURCE."""
+    yield from use(server, request.module.SOURCE)
+
+
+@pytest.fixture
+def able_site(server: tuple[Served, Any], engine: scripted.ScriptedEngine) -> Served:
+    """A page over `engine`."""
+    return server[0]
+
+
+@pytest.fixture(scope="session")
+def nano_site() -> Iterator[Served]:
+    """A page over the real embedded model."""
+    from mlx_deepseek import load
+
+    served = serve(load, "nano")
+    yield served
+    served.close()
+
+
+@pytest.fixture
+def open_page(browser: Any, contexts: dict[str, Any]) -> Iterator[Callable[..., Any]]:
     """Opens tabs; at the end of the test none may have complained or left this machine."""
-    contexts, problems = [], []
+    pages: list[Any] = []
+    problems: list[str] = []
 
     def open_page(
         served: Served,
         *,
-        ready: str = "#chat .example",
+        ready: str = "#suggestions li",
         watched: bool = True,
         width: int = 1280,
         height: int = 800,
         **options: Any,
     ) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        contexts.append(context)
+        context = contexts.get(repr(options))
+        if context is None:
+            context = contexts[repr(options)] = browser.new_context(**options)
         page = context.new_page()
-        page.set_default_timeout(30_000)
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": height})
+        page.set_default_timeout(120_000)
         if watched:  # the server is not killed
             page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
             page.on(
                 "console",
-                lambda note: note.type == "error" and problems.append(f"console: {note.text}"),
+                lambda note: (
+                    note.type == "error"
+                    and not note.text.startswith(LEAVING)
+                    and problems.append(f"console: {note.text}")
+                ),
             )
         page.on("request", lambda asked: is_local(asked.url) or problems.append(asked.url))
         page.goto(served.url)
@@ -101,19 +182,13 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        for one in page.context.pages if not page.is_closed() else ():
+            one.evaluate("() => { try { localStorage.clear(); } catch {} }")
+            one.close()
     assert not problems
 
 
 def is_local(url: str) -> bool:
     """Whether a request stays on this machine."""
     return urlsplit(url).scheme in ("data", "blob") or urlsplit(url).hostname == "127.0.0.1"
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    """Wait for something in this process."""
-    end_s = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end_s, "timed out"
-        time.sleep(0.02)

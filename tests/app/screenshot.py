@@ -25,7 +25,7 @@ Scene = Callable[[Any], None]
 
 def chat(page: Any) -> None:
     """nano adds, its thinking unfolded."""
-    page.get_by_text(QUESTION).click()
+    page.locator("#suggestions").get_by_text(QUESTION).click()
     page.locator("#chat [data-testid=bot]").get_by_text("933").wait_for()
     page.wait_for_selector("#stop-button", state="detached")
     page.wait_for_timeout(500)  # the thinking folds
@@ -35,13 +35,13 @@ def chat(page: Any) -> None:
 
 def models(page: Any) -> None:
     """What there is and what fits."""
-    page.get_by_role("tab", name="Models").click()
+    page.locator("#nav").get_by_role("link", name="Models").click()
     page.locator("#models .card").first.wait_for()
 
 
 def compare(page: Any) -> None:
     """nano beside itself at another temperature."""
-    page.get_by_role("tab", name="Compare").click()
+    page.locator("#nav").get_by_role("link", name="Compare").click()
     page.get_by_label("Prompt for both").fill("Sort 42, 7, 93, 18.")
     page.locator("#compare-right").get_by_role("spinbutton").fill("1")
     page.get_by_role("button", name="Compare").click()
@@ -49,9 +49,9 @@ def compare(page: Any) -> None:
     page.get_by_role("button", name="Compare").wait_for()
 
 
-def hood(page: Any) -> None:
+def internals(page: Any) -> None:
     """nano's experts."""
-    page.get_by_role("tab", name="Under the hood").click()
+    page.locator("#nav").get_by_role("link", name="Under the hood").click()
     page.get_by_role("button", name="Look").click()
     page.get_by_text("Sparse attention").wait_for()
 
@@ -59,20 +59,21 @@ def hood(page: Any) -> None:
 def documents(page: Any) -> None:
     """nano-ocr reads two pages."""
     with tempfile.TemporaryDirectory() as folder:
-        page.get_by_role("tab", name="Documents").click()
+        page.locator("#nav").get_by_role("link", name="Documents").click()
         with page.expect_file_chooser() as choosing:
             page.locator("#documents-files button").first.click()
         choosing.value.set_files(letter(Path(folder)))
         page.locator("#documents-files").get_by_text("note").first.wait_for()
         page.get_by_role("button", name="Read", exact=True).click()
-        page.get_by_role("button", name="Get Markdown").wait_for(timeout=60_000)
+        page.get_by_role("button", name="Get Markdown").wait_for()
 
 
 def letter(folder: Path) -> Path:
     """A PDF of two short pages that the tiny model was made for."""
     from PIL import Image, ImageDraw
 
-    from mlx_deepseek.nano_ocr.pictures import VIEW_PX, fonts, load
+    from mlx_deepseek.nano.ocr.config import VIEW_PX
+    from mlx_deepseek.nano.ocr.pictures import fonts, load
 
     pages = []
     for words in ("Total 42", "Monday, 9:30"):
@@ -88,7 +89,7 @@ SHEETS: dict[str, tuple[str, Scene]] = {
     "app-documents": ("nano-ocr", documents),
     "app-models": ("nano", models),
     "app-compare": ("nano", compare),
-    "app-hood": ("nano", hood),
+    "app-internals": ("nano", internals),
 }
 
 
@@ -125,8 +126,9 @@ def taken(browser: Any, url: str, scheme: str, scene: Scene) -> list[Any]:
         color_scheme=scheme,
         device_scale_factor=SCALE,
     )
+    page.set_default_timeout(120_000)  # on a busy machine, too
     page.goto(url, wait_until="commit")
-    page.wait_for_selector("#chat .example")
+    page.wait_for_selector("#suggestions li")
     scene(page)
     pictures = []
     for width, height in (WIDE, NARROW):

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.app.test_browser import ANSWER, ask, idle
+from tests.app.test_browser import ANSWER, ask, choose, idle
 
 pytestmark = pytest.mark.browser
 
@@ -70,7 +70,7 @@ def safe(open_page):
 def unharmed(page):
     page.wait_for_timeout(500)
     assert page.evaluate("window.hacked") == 0
-    inside = page.locator("#chat .message-wrap, #conversations, #compare, #model-chip, #models")
+    inside = page.locator("#chat .message-wrap, #conversations, #compare, #model-menu, #models")
     assert inside.locator(LIVE).count() == 0
     assert inside.locator("img[src^='http'], a[href^='javascript' i]").count() == 0
 
@@ -104,20 +104,18 @@ def test_compared_answers_models_names_and_edited_replies_do_nothing(site, engin
     ask(page, "say: fine")
     idle(page)
     page.get_by_label("Edit this reply").click()
-    page.locator(".turn-editor textarea").fill("\n\n".join(ATTACKS))
+    page.locator(".message-editor textarea").fill("\n\n".join(ATTACKS))
     page.get_by_role("button", name="Save", exact=True).click()
     expect(page.get_by_label("Version 2 of 2")).to_be_visible()
     unharmed(page)
     page.locator("#settings-button").click()
-    page.locator("#picker input").fill(ATTACKS[3])
-    page.locator("#picker input").press("Enter")
-    page.locator("#load-button").click()
-    expect(page.locator("#outcome")).to_contain_text("is loaded")
-    page.get_by_role("tab", name="Compare").click()
+    choose(page, ATTACKS[3])
+    expect(page.locator("#loads")).to_contain_text("is in memory")
+    page.locator("#nav").get_by_role("link", name="Compare").click()
     page.get_by_label("Prompt for both").fill("say: " + "\n\n".join(ATTACKS))
     page.get_by_role("button", name="Compare").click()
     expect(page.locator("#compare-right")).to_contain_text("tokens/s")
     expect(page.locator("#compare-go")).to_be_visible()
-    page.get_by_role("tab", name="Models").click()
+    page.locator("#nav").get_by_role("link", name="Models").click()
     expect(page.locator("#models-room")).to_contain_text(ATTACKS[3])
     unharmed(page)

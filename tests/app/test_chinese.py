@@ -14,10 +14,11 @@ from tests.app.test_browser import ANSWER, ASKED, THOUGHT, ask, idle
 pytestmark = pytest.mark.browser
 
 # what people and models write, code, and what Gradio hides; quoted in labels, it follows a colon
-CONTENT = """#chat .message-content, #chat .thought-group > .content, #chat .example-content,
+CONTENT = """#chat .message-content, #chat .thought-group > .content, #suggestions [data-ask],
+ .menu .name, .menu-button .name, .chips [data-text],
  #conversations [data-act=open], #compare [data-testid=markdown], #documents-text, #pictures-text,
- .pane textarea, .seen rect, .seen text, .file-preview .filename, [data-testid=status-tracker],
- script, style"""
+ .pane textarea, .preview rect, .preview text, .file-preview .filename, script, style,
+ [data-testid=status-tracker]"""
 QUOTED = re.compile(r"^((?:您|模型)的消息|使用示例 \d+|[^：]*)：.*", re.DOTALL)
 MODEL = re.compile(r".*（(?=已转换|已下载)")
 NAMES = sorted(
@@ -31,8 +32,22 @@ NAMES = sorted(
         "DeepSeek",
         "Hugging Face",
     }
-    | {"tokens", "token", "GiB", "PDF", "JSON", "Markdown", "MHA", "GQA", "MTP", "MIT", "Top-"}
-    | {"English", "mxfp", "nvfp", "bit", "note.pdf", "config.json", "broken"},
+    | {
+        "tokens",
+        "token",
+        "GiB",
+        "PDF",
+        "JSON",
+        "Markdown",
+        "MHA",
+        "GQA",
+        "MTP",
+        "MIT",
+        "Apache-2.0",
+        "OCR",
+        "Top-",
+    }
+    | {"Lean", "English", "MCP", "mxfp", "nvfp", "bit", "note.pdf", "config.json", "broken"},
     key=len,
     reverse=True,
 )
@@ -73,7 +88,7 @@ class Reader:
                 self.missing.add((kind, text))
 
     def tab(self, name):
-        self.page.get_by_role("tab", name=name, exact=True).click()
+        self.page.locator("#nav").get_by_role("link", name=name, exact=True).click()
         self.read()
 
     def check(self):
@@ -98,9 +113,10 @@ def test_every_page_of_nano_is_in_chinese(nano_site, open_page):
     page.locator("#preset input").click()
     page.get_by_role("option", name="简洁").click()
     expect(page.locator("#system textarea")).to_have_value(re.compile("^Answer in as few"))
-    page.locator("#picker input").click()
-    expect(page.get_by_role("option", name="nano（内置，离线可用）")).to_be_visible()
+    page.locator(".menu-button").click()
+    expect(page.locator(".menu section").first).to_contain_text("内置 · 4 MB · 很合适")
     reader.read()
+    page.keyboard.press("Escape")
     page.locator("#conversations [data-act=more]").first.click()
     page.locator("#conversations [data-act=delete]").first.click()
     sure = page.get_by_label("永久删除？删除：Settings")
@@ -113,8 +129,8 @@ def test_every_page_of_nano_is_in_chinese(nano_site, open_page):
     page.locator("#compare-go").click()
     expect(page.locator("#compare-right")).to_contain_text("tokens/s")
     reader.tab("模型内部")
-    page.locator("#hood-go").click()
-    expect(page.locator("#hood-shown")).to_contain_text("稀疏注意力")
+    page.locator("#inspect-go").click()
+    expect(page.locator("#inspect-shown")).to_contain_text("稀疏注意力")
     reader.read()
     reader.check()
 
@@ -173,21 +189,20 @@ def test_only_the_apps_own_notes_are_translated_in_a_message(site, open_page):
     expect(page.locator(ANSWER).last).to_contain_text(
         "没有回答。 这段提示词需要 9 GiB，可用 4 GiB。"
     )
-    expect(page.get_by_label("复制消息").last).to_be_visible()
+    expect(page.get_by_label("复制这条消息").last).to_be_attached()
     page.locator("#language-button").click()
     expect(page.get_by_label("Retry").last).to_be_visible()  # Gradio's own word
-    asked = re.compile("^user's message: say: Send")
-    expect(page.locator(ASKED).first).to_have_attribute("aria-label", asked)
-    page.get_by_label("Copy message").last.click()
+    expect(page.locator(ASKED).first).to_have_attribute("aria-label", "Your message")
+    page.get_by_label("Copy this reply").first.click()
     copied = page.evaluate("navigator.clipboard.readText()")
-    assert copied == "⚠️ **No answer.** this prompt needs 9 GiB, 4 GiB are free. Shorten it."
+    assert copied == "Send *Stopped.* <em class='app-note'>Stopped.</em>"
 
 
 def test_without_a_model_the_page_says_so_in_chinese(open_page):
     served = serve(scripted.load, "broken")
-    page = open_page(served, ready="#notice", locale="zh-CN")
-    expect(page.locator("#model-chip")).to_have_text("未加载模型")
-    expect(page.locator("#notice")).to_contain_text("文件缺失。请重新下载检查点。")
+    page = open_page(served, ready="#hero .failed", locale="zh-CN")
+    expect(page.locator(".menu-button")).to_have_text("未加载模型")
+    expect(page.locator("#hero")).to_contain_text("文件缺失。请重新下载检查点。")
     reader = Reader(page)
     reader.read()
     page.close()
@@ -195,12 +210,12 @@ def test_without_a_model_the_page_says_so_in_chinese(open_page):
     reader.check()
 
 
-def test_the_header_fits_a_phone_in_both_languages(site, open_page):
+def test_the_drawer_fits_a_phone_in_both_languages(site, open_page):
     page = open_page(site, width=360, height=740, locale="zh-CN")
+    page.locator("#drawer-button").click()
     for name in ("English", "中文"):
         expect(page.locator("#language-button")).to_have_text(name)
-        right = page.locator("#settings-button").bounding_box()
-        assert right["x"] + right["width"] <= 360
-        assert page.locator("#model-chip").bounding_box()["width"] > 60
-        assert page.evaluate("document.querySelector('#header').scrollWidth") <= 360
+        right = page.locator("#language-button").bounding_box()
+        assert right["x"] + right["width"] <= 320
+        assert page.evaluate("document.querySelector('#sidebar').scrollWidth") <= 320
         page.locator("#language-button").click()

@@ -1,8 +1,6 @@
 """`mlx-deepseek app`: arguments, and who can reach the page."""
 
 import argparse
-import urllib.error
-import urllib.parse
 import urllib.request
 from types import SimpleNamespace
 
@@ -11,6 +9,7 @@ import pytest
 from mlx_deepseek.errors import DeepSeekError
 from mlx_deepseek_app import command
 from mlx_deepseek_app.command import register, serve
+from mlx_deepseek_app.server import security
 from tests.app import scripted
 
 
@@ -77,18 +76,11 @@ def test_other_machines_need_a_password_and_leave_nothing_here(
     assert asked["password"] == "mine"
 
 
-def test_without_the_password_nothing_is_served():
-    served = serve(lambda source, **_: scripted.load(source), "scripted", password="right")
-    try:
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(f"{served.url}config")
-        assert refused.value.code == 401
-        for password, code in (("wrong", 400), ("right", 200)):
-            form = urllib.parse.urlencode({"username": command.USER, "password": password})
-            try:
-                answer = urllib.request.urlopen(f"{served.url}login", form.encode())
-            except urllib.error.HTTPError as error:
-                answer = error
-            assert answer.status == code
-    finally:
-        served.close()
+def test_the_address_that_others_need_is_printed(monkeypatch):
+    monkeypatch.setattr(security, "local_address", lambda: "192.168.1.5")
+    url = "http://localhost:7861/"
+    told = command.reachable(url, "0.0.0.0")
+    assert told == f"http://192.168.1.5:7861/ for others on this network, here at {url}"
+    assert command.reachable("http://127.0.0.1:7861/", "127.0.0.1") == "http://127.0.0.1:7861/"
+    monkeypatch.setattr(security, "local_address", lambda: "")
+    assert command.reachable(url, "0.0.0.0") == url

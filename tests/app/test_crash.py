@@ -11,31 +11,31 @@ from types import SimpleNamespace
 import pytest
 from playwright.sync_api import expect
 
-from mlx_deepseek_app.store import Store
+from mlx_deepseek_app.storage.conversations import conversations_of
+from mlx_deepseek_app.storage.store import Store
 from tests.app import scripted
 from tests.app.test_browser import ANSWER, ask
 
 # One tab that waits for a reply without end; it prints how many words the model has written.
 APP = """
-import asyncio, sys
+import sys, time
 from pathlib import Path
-from mlx_deepseek_app.chat import Replies
-from mlx_deepseek_app.host import Host
-from mlx_deepseek_app.session import Conversation, Settings
-from mlx_deepseek_app.store import Store
+from mlx_deepseek_app.chat.replies import Replies
+from mlx_deepseek_app.jobs.model_service import ModelService
+from mlx_deepseek_app.conversation.settings import PanelSettings
+from mlx_deepseek_app.storage.store import Store
 from tests.app import scripted
 
-async def main():
-    host = Host(scripted.load)
-    job = host.start("scripted")
-    while not job.finished:
-        await asyncio.sleep(0.01)
-    replies = Replies(host, Store(Path(sys.argv[1])))
-    talk = Conversation().ask("slow, please")
-    async for page in replies.answer("tab", talk, Settings(thinking=False)):
-        print(page.conversation.turns[-1].text.count("tick"), flush=True)
-
-asyncio.run(main())
+service = ModelService(scripted.load)
+job = service.start("scripted")
+while not job.finished:
+    time.sleep(0.01)
+replies = Replies(service, Store(Path(sys.argv[1])))
+talk = replies.new("tab")
+replies.send(talk, "slow, please", (), PanelSettings(thinking=False))
+while True:
+    print(talk.conversation.messages[-1].text.count("tick"), flush=True)
+    time.sleep(0.08)
 """
 PAGE = """
 import sys
@@ -69,11 +69,11 @@ def test_a_killed_app_has_kept_all_but_the_last_second(tmp_path):
 
     store = Store(tmp_path)
     assert store.notice == ""  # which would tell of a damaged file
-    mine = store.of("another tab")
+    mine = conversations_of(store, "another tab")
     (entry,) = mine.entries("")
     kept = mine.open(entry.id)
     assert kept is not None
-    question, reply = kept.conversation.turns
+    question, reply = kept.conversation.messages
     assert question.text == "slow, please"
     assert reply.state == "cut"
     a_second_ago = max(words for at, words in seen if at < seen[-1][0] - LOST_S)
@@ -92,6 +92,28 @@ def started(folder):
     )
     assert process.stdout is not None
     return process, process.stdout.readline().strip()
+
+
+def test_ctrl_c_ends_the_app_with_code_0_and_no_complaint(tmp_path):
+    # a shell's background jobs begin with SIGINT ignored
+    command = (
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from mlx_deepseek.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", command, "app", "--no-browser", "--data", str(tmp_path)],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert process.stderr is not None
+    url = re.search("http://[^ ]+", process.stderr.readline())
+    assert url is not None
+    time.sleep(5)  # the model is loaded, or being loaded: both are to end well
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert said == "Bye.\n"
 
 
 @pytest.mark.browser

@@ -13,10 +13,10 @@ from playwright.sync_api import expect
 
 from mlx_deepseek_app import command
 from mlx_deepseek_app.command import serve
-from mlx_deepseek_app.store import FILE
+from mlx_deepseek_app.storage.store import FILE
 from tests.app import scripted
 from tests.app.conftest import is_local
-from tests.app.test_browser import ANSWER, ask, idle
+from tests.app.test_browser import ANSWER, ask, idle, to_page
 
 SECRET = "what-nobody-may-read-in-a-log"
 NAMES = (
@@ -45,13 +45,13 @@ def status(url, data=None, **headers):
 def test_no_file_but_its_own_is_served(kept_site, tmp_path):
     (tmp_path / "private.txt").write_text("mine")
     here = Path(command.__file__).parent
-    for path in ("/etc/passwd", tmp_path / "private.txt", tmp_path / FILE, here / "chat.py"):
+    for path in ("/etc/passwd", tmp_path / "private.txt", tmp_path / FILE, here / "page.py"):
         assert Path(path).is_file()
         for form in (path, quote(str(path), safe=""), f"/tmp/gradio/../..{path}"):
             assert status(f"{kept_site.url}gradio_api/file={form}") in (403, 404), form
     for way in ("file=pyproject.toml", "file=../../etc/passwd", "file=http://other.example/x"):
         assert status(f"{kept_site.url}gradio_api/{way}") in (400, 403, 404), way
-    assert status(f"{kept_site.url}static/../../../chat.py") in (403, 404)
+    assert status(f"{kept_site.url}static/../../../page.py") in (403, 404)
 
 
 def test_uploads_are_limited_in_bytes(monkeypatch):
@@ -87,8 +87,8 @@ def test_the_server_asks_nobody_else(monkeypatch, kept_site):
 @pytest.mark.browser
 def test_no_word_of_a_conversation_is_logged(open_page, caplog, capfd, tmp_path):
     class Failing(scripted.ScriptedEngine):
-        def stream(self, messages, **options):
-            yield from super().stream(messages, **options)
+        def _written(self, messages, **options):
+            yield from super()._written(messages, **options)
             if "break" in messages[-1]["content"]:
                 raise ValueError(f"cannot work with {messages[-1]['content']}")
 
@@ -135,7 +135,7 @@ def test_the_names_of_files_do_nothing(open_page, tmp_path):
     ask(page, "say: seen")
     idle(page)
     for tab, wrong in (("Pictures", None), ("Documents", ".pdf"), ("Code", ".py")):
-        page.get_by_role("tab", name=tab).click()
+        to_page(page, tab)
         chosen = [*files, *([tmp_path / f"{NAMES[0]}{wrong}"] if wrong else [])]
         choose(page.locator(f"#{tab.lower()}-files button").first, chosen)
         expect(page.locator(f"#{tab.lower()}-files .file-preview tr")).to_have_count(len(chosen))

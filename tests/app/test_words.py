@@ -2,21 +2,28 @@
 
 import json
 import re
-from pathlib import Path
+from html import unescape
 from typing import Any
 
-from mlx_deepseek_app import look, presets, view
-from mlx_deepseek_app.host import Host
-from mlx_deepseek_app.store import Store
+from mlx_deepseek_app import page as view
+from mlx_deepseek_app.jobs.model_service import ModelService
+from mlx_deepseek_app.jobs.served_model import ServedModel
+from mlx_deepseek_app.server.site import build as api_of
+from mlx_deepseek_app.storage import presets
+from mlx_deepseek_app.storage.store import Store
+from mlx_deepseek_app.widgets import theme
 
-TEXT = (Path(look.__file__).parent / "chinese.json").read_text(encoding="utf-8")
+TEXT = (theme.STATIC / "chinese.json").read_text(encoding="utf-8")
 WORDS: dict[str, str] = json.loads(TEXT)
 SLOT = re.compile(r"\{(\w+)\}")
 HAN = re.compile(r"[\u4e00-\u9fff]")
-SAID_ALIKE = {"中文", "Top p", "Top k", "{n} tokens", "{n} of {m}"}
+SAID_ALIKE = {"中文", "Top p", "Top k", "Min p", "{n} tokens", "{n} of {m}"}
 PROPS = ("label", "info", "placeholder", "choices")
 # a name, HTML, JSON, a prompt that is sent as it is, what no eye sees
-NO_WORDS = re.compile(r"nano\b.*|<h1.*|[\[{]+\".*|[‹›]|\W*|What is 347 \+ 586\?|mlx-deepseek")
+NO_WORDS = re.compile(
+    r"nano\b.*|claude|codex|aider|opencode|<h1.*|[\[{]+\".*|[‹›]|\W*"
+    r"|What is 347 \+ 586\?|mlx-deepseek"
+)
 
 
 def test_no_text_is_there_twice():
@@ -39,13 +46,15 @@ def test_no_pattern_takes_everything():
 
 
 def test_the_script_cannot_be_left_from_the_dictionary():
-    assert "</" not in look.chinese()
-    assert json.loads(look.chinese()) == WORDS
+    assert "</" not in theme.chinese()
+    assert json.loads(theme.chinese()) == WORDS
 
 
 def test_every_component_of_the_page_is_in_the_dictionary():
-    page = view.build(Host(lambda source, **_: None), Store())
-    missing = {text for text in component_texts(page.config) if not known(text)}
+    service = ModelService(lambda source, **_: None)
+    site = api_of(ServedModel(service)).state.site
+    page = view.build(service, Store(), site)
+    missing = {text for text in component_texts(dict(page.config)) if not known(text)}
     assert not missing, f"add to chinese.json: {sorted(missing)}"
 
 
@@ -60,6 +69,8 @@ def component_texts(config: dict[str, Any]) -> set[str]:
         props = component["props"]
         for name in PROPS:
             found |= set(strings(props.get(name)))
+        if component["props"].get("elem_classes") == ["chips"]:
+            continue  # prompts, which are sent as they are
         if component["type"] in ("button", "downloadbutton", "html", "tabitem"):
             found |= set(strings(props.get("value")))
     return found
@@ -68,7 +79,7 @@ def component_texts(config: dict[str, Any]) -> set[str]:
 def strings(value: Any) -> list[str]:
     """The texts in a property; of a choice what is shown, of HTML its texts."""
     if isinstance(value, str):
-        return [text.strip() for text in re.split(r"<[^>]*>", value)]
+        return [unescape(text).strip() for text in re.split(r"<[^>]*>", value)]
     choices = value if isinstance(value, list | tuple) else []
     return [text for choice in choices for text in strings(choice[0])]
 

@@ -100,7 +100,7 @@ def load(engine: str, folder: Path, dtype: str):
         model, _ = load_model(folder)
         model.set_dtype(getattr(mx, dtype))
     else:
-        from mlx_deepseek.checkpoint import load_model as ours
+        from mlx_deepseek.checkpoint.load_weights import load_model as ours
 
         model, _ = ours(folder, dtype=getattr(mx, dtype))
     mx.eval(model.parameters())

@@ -21,7 +21,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 
 from mlx_deepseek import models
-from mlx_deepseek.vision.plan import Pixels, TilePlan
+from mlx_deepseek.vision.tiling.plan import Pixels, TilePlan
 
 WIDTH, HIDDEN, VOCAB = 96, 256, 4096
 

@@ -2,7 +2,7 @@
 
     python tests/bench/app_sessions.py [--tabs 20] [--minutes 3]
 
-Each tab asks for sums of its own, one after the other, through the app's queue and its store on the
+Each tab asks for sums of its own, one after the other, beside the others and with a store on the
 disk; an answer that holds another tab's numbers would be a mixed one. Memory is resident, of the
 whole process, after a first round and at the end.
 """
@@ -18,10 +18,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlx_deepseek import load
-from mlx_deepseek_app.chat import Replies
-from mlx_deepseek_app.host import Host
-from mlx_deepseek_app.session import Conversation, Settings
-from mlx_deepseek_app.store import Store
+from mlx_deepseek_app.chat.replies import Replies
+from mlx_deepseek_app.conversation.settings import PanelSettings
+from mlx_deepseek_app.jobs.model_service import ModelService
+from mlx_deepseek_app.storage.conversations import conversations_of
+from mlx_deepseek_app.storage.store import Store
 
 
 @dataclass
@@ -37,26 +38,27 @@ class Outcome:
 
 async def tab(number: int, replies: Replies, until_s: float, outcome: Outcome) -> None:
     """Ask until the time is over; three questions make a conversation."""
-    talk, asked = Conversation(), 0
+    name, asked = f"tab {number}", 0
+    talk = replies.new(name)
     while time.monotonic() < until_s:
         a, b = 100 + number, 100 + (7 * asked + 13 * number) % 800
         begin_s = time.monotonic()
         question = f"What is {a} + {b}?"
-        answer = replies.answer(f"tab {number}", talk.ask(question), Settings())
-        pages = [page async for page in answer]
+        replies.send(talk, question, (), PanelSettings())
+        while talk.busy:
+            await asyncio.sleep(0.02)
         outcome.asked += 1
         outcome.waited_s.append(time.monotonic() - begin_s)
-        if not pages or pages[-1].conversation.turns[-1].state != "done":
+        asked_last, reply = talk.conversation.messages[-2:]
+        if reply.state != "done":
             outcome.lost += 1
             continue
-        after = pages[-1].conversation
-        turn = after.turns[-1]
-        outcome.right += str(a + b) in turn.text
+        outcome.right += str(a + b) in reply.text
         # nano repeats the question's numbers when it thinks; others' would be seen there
-        outcome.mixed += after.turns[-2].text != question
-        outcome.mixed += not set(re.findall(r"\d{3}", turn.reasoning[:12])) <= {str(a), str(b)}
+        outcome.mixed += asked_last.text != question
+        outcome.mixed += not set(re.findall(r"\d{3}", reply.reasoning[:12])) <= {str(a), str(b)}
         asked += 1
-        talk = Conversation() if asked % 3 == 0 else after
+        talk = replies.new(name) if asked % 3 == 0 else talk
 
 
 def resident_mb() -> float:
@@ -85,15 +87,15 @@ def main() -> None:
     parser.add_argument("--tabs", type=int, default=20)
     parser.add_argument("--minutes", type=float, default=3.0)
     args = parser.parse_args()
-    host = Host(load)
-    job = host.start("nano")
+    service = ModelService(load)
+    job = service.start("nano")
     while not job.finished:
         time.sleep(0.05)
     outcome = Outcome()
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        memory = asyncio.run(run(args.tabs, args.minutes, Replies(host, store), outcome))
-        kept = len(store.of("any").entries(""))
+        memory = asyncio.run(run(args.tabs, args.minutes, Replies(service, store), outcome))
+        kept = len(conversations_of(store, "any").entries(""))
         store.close()
     print(f"{args.tabs} tabs, {args.minutes:g} minutes: {outcome.asked} asked, {outcome.lost} lost")
     print(f"{outcome.mixed} mixed, {outcome.right} right; {kept} conversations kept")

@@ -14,8 +14,9 @@ import time
 
 import mlx.core as mx
 
-from mlx_deepseek.config import IndexerConfig, MLAConfig, RopeConfig
-from mlx_deepseek.layers.mla import SplitLatentAttention
+from mlx_deepseek.layers.indexer import IndexerConfig
+from mlx_deepseek.layers.mla import MLAConfig, SplitLatentAttention
+from mlx_deepseek.layers.rope import RopeConfig
 
 TOPK, RANK, ROPE, INDEX_HEADS, INDEX_DIM, HEADS = 2048, 512, 64, 64, 128, 128
 BF16 = 2

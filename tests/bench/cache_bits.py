@@ -17,8 +17,8 @@ from mlx_lm.utils import load_model
 
 import mlx_deepseek as ds
 from mlx_deepseek.layers import latent_cache
-from mlx_deepseek.nano.evaluate import Coder, _conversation
 from mlx_deepseek.nano.tasks import FAMILIES, evaluation_problems
+from mlx_deepseek.nano.text.evaluate import Coder, _conversation
 
 LONGEST = 120
 

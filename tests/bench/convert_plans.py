@@ -12,10 +12,10 @@ from dataclasses import replace
 
 from mlx_deepseek import catalog
 from mlx_deepseek.errors import ConfigError
-from mlx_deepseek_convert.checks import predicted
-from mlx_deepseek_convert.planner import make_plan
-from mlx_deepseek_convert.recipes import RECIPES
-from mlx_deepseek_convert.source import Remote, Source
+from mlx_deepseek_convert.planning.plan import make_plan
+from mlx_deepseek_convert.planning.recipes import RECIPES
+from mlx_deepseek_convert.source.checkpoint import Remote, Source
+from mlx_deepseek_convert.write.preflight import predicted
 from tests.convert.released import released_source
 
 SHARD_BYTES = 4_300_000_000  # of DeepSeek's releases
@@ -37,7 +37,8 @@ def main() -> None:
             print(f"{name}: not in the catalog")
             continue
         source = from_hub(released_source(dict(entry.config)))
-        print(f"\n{name}: {source.stored:,} tensors")
+        nbytes = sum(tensor.nbytes for tensor in source.tensors.values())
+        print(f"\n{name}: {source.stored:,} tensors, {nbytes / 1e9:.2f} GB in")
         print("recipe   plan s   output GB   bits   disk GB   memory GB   exact codes")
         for recipe in RECIPES:
             began = time.perf_counter()

@@ -21,34 +21,42 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mlx_deepseek import catalog, nano
-from mlx_deepseek.tensor_file import ITEM_BYTES, build_header
+from mlx_deepseek import catalog
+from mlx_deepseek.catalog.embedded import checkpoint_path
+from mlx_deepseek.checkpoint.safetensors_header import DTYPES, build_header
 from tests.convert.released import released_tensors
 
+Entries = dict[str, tuple[str, tuple[int, ...]]]
+Writer = Callable[[Path, Entries, int], None]  # a file's path, tensors and number
 SHARD_BYTES = 4_300_000_000
 OURS = "from mlx_deepseek_convert import convert; import sys; convert(*sys.argv[1:])"
 THEIRS = (
     "from mlx_lm import convert; import sys; convert(sys.argv[1], sys.argv[2], quantize=True, "
     "q_bits=4, q_group_size=64)"
 )
-IDLE = "import mlx_deepseek_convert.api, mlx_lm, mlx.core as mx; mx.eval(mx.zeros(1))"
+IDLE = "import mlx_deepseek_convert.write.run, mlx_lm, mlx.core as mx; mx.eval(mx.zeros(1))"
 
 
-def make_source(folder: Path, layers: int, experts: int) -> int:
-    """Write the checkpoint if it is not there; its bytes."""
+def v2_lite(layers: int, experts: int) -> dict[str, Any]:
+    """The config of a V2-Lite of another size."""
     entry = catalog.find("deepseek-ai/DeepSeek-V2-Lite")
     assert entry is not None
-    config = {**entry.config, "num_hidden_layers": layers, "n_routed_experts": experts}
+    return {**entry.config, "num_hidden_layers": layers, "n_routed_experts": experts}
+
+
+def make_source(folder: Path, config: dict[str, Any], write: Writer) -> int:
+    """Write a checkpoint of a config, each file by `write`; its bytes."""
     shards: list[dict[str, tuple[str, tuple[int, ...]]]] = [{}]
     room = SHARD_BYTES
     for name, dtype, shape in released_tensors(config):
-        nbytes = ITEM_BYTES[dtype] * int(np.prod(shape))
+        nbytes = DTYPES[dtype].nbytes * int(np.prod(shape))
         if nbytes > room:
             shards.append({})
             room = SHARD_BYTES
@@ -59,19 +67,17 @@ def make_source(folder: Path, layers: int, experts: int) -> int:
     for number, entries in enumerate(shards):
         name = f"model-{number + 1:05d}-of-{len(shards):06d}.safetensors"
         weight_map |= dict.fromkeys(entries, name)
-        write_shard(folder / name, entries, number)
+        write(folder / name, entries, number)
     index = {"metadata": {}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     (folder / "config.json").write_text(json.dumps(config))
-    for path in nano.checkpoint_path().glob("tokenizer*"):  # mlx-lm refuses to go without
-        shutil.copyfile(path, folder / path.name)
     return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
-def write_shard(path: Path, entries: dict[str, tuple[str, tuple[int, ...]]], seed: int) -> None:
+def write_shard(path: Path, entries: Entries, seed: int) -> None:
     """Random values of about 0.02, as bfloat16: the upper halves of float32 numbers."""
     header, _ = build_header(entries, {"format": "pt"})
-    size = len(header) + sum(ITEM_BYTES[d] * int(np.prod(s)) for d, s in entries.values())
+    size = len(header) + sum(DTYPES[d].nbytes * int(np.prod(s)) for d, s in entries.values())
     if path.is_file() and path.stat().st_size == size:
         return
     draw = np.random.default_rng(seed)
@@ -158,7 +164,9 @@ def main() -> None:
     parser.add_argument("--skip-mlx-lm", action="store_true")
     args = parser.parse_args()
     source, ours, theirs = (args.folder / name for name in ("source", "ours", "theirs"))
-    nbytes = make_source(source, args.layers, args.experts)
+    nbytes = make_source(source, v2_lite(args.layers, args.experts), write_shard)
+    for path in checkpoint_path().glob("tokenizer*"):  # mlx-lm refuses to go without
+        shutil.copyfile(path, source / path.name)
     _, idle, _ = run(IDLE)
     print(f"source {nbytes / 1e9:.2f} GB; Python with MLX {idle / 1e9:.2f} GB", flush=True)
 

@@ -12,9 +12,9 @@ import argparse
 
 import mlx.core as mx
 
-from mlx_deepseek_convert import fp8
-from mlx_deepseek_convert.outputs import Output
-from mlx_deepseek_convert.recipes import FIXED, Setting
+from mlx_deepseek_convert.planning.outputs import Output
+from mlx_deepseek_convert.source import fp8
+from mlx_deepseek_convert.source.formats import FIXED, Setting
 
 BLOCK = 128
 SETTINGS = {

@@ -17,17 +17,18 @@ from typing import Any
 import mlx.core as mx
 
 import mlx_deepseek as ds
-from mlx_deepseek.cache import KeptCache, trim
-from mlx_deepseek.generate import Request, tokens
+from mlx_deepseek.cache.prompt_cache import PromptCache, trim
+from mlx_deepseek.generation.decode import tokens
+from mlx_deepseek.generation.drafting.mtp import MTPDrafter
+from mlx_deepseek.generation.request import Request
 from mlx_deepseek.nano.tasks import FAMILIES, evaluation_problems
-from mlx_deepseek.speculate import MTPDrafter
 
 LONGEST = 160
 
 
 def answer(engine: ds.Engine, ids: list[int], drafter: Any, temperature: float) -> tuple:
     """Tokens, usage and seconds after the first token."""
-    kept = KeptCache(engine.model, drafter=drafter)
+    kept = PromptCache(engine.model, drafter=drafter)
     sampling = ds.Sampling(temperature=temperature, top_p=1.0, seed=5)
     stop = frozenset(engine.tokenizer.eos_token_ids)
     steps = list(tokens(engine.model, Request(ids, LONGEST, sampling, stop), kept))
@@ -55,7 +56,7 @@ def run(engine: ds.Engine, count: int, temperature: float) -> None:
     shared: list[float] = []
     problems = [p.question for family in FAMILIES for p in evaluation_problems(family, count)]
     for question in problems:
-        ids = engine._prompter.render(question).ids
+        ids = engine.processor.encode(question).ids
         plain = None
         for name, drafter in kinds.items():
             written, usage, seconds = answer(engine, ids, drafter, temperature)
@@ -79,9 +80,9 @@ def passes(engine: ds.Engine, held: int = 100, times: int = 200) -> None:
     """Print what the parts of a round take, `held` tokens in the cache, and the speed-ups."""
     model: Any = engine.model
     drafter = MTPDrafter(model, 1)
-    kept = KeptCache(model, drafter=drafter)
+    kept = PromptCache(model, drafter=drafter)
     ids = mx.zeros((1, held), mx.int32)
-    drafter.read(model, ids, ids, kept)
+    drafter.draft(drafter.forward(model, ids, kept.layers)[1], ids, 0, None, kept.drafts)
     kept.evaluate()
 
     def shortest_ms(compute: Callable[[], mx.array]) -> float:
@@ -94,7 +95,7 @@ def passes(engine: ds.Engine, held: int = 100, times: int = 200) -> None:
         return 1000 * min(seconds)
 
     def draft() -> mx.array:
-        state = drafter.predict(hidden, ids[:, :2], kept)[:, -1:]
+        state = drafter.layer.predict(hidden, ids[:, :2], kept.drafts[0])[:, -1:]
         return mx.argmax(drafter.layer.shared_head(state), axis=-1)
 
     hidden = model.hidden(ids[:, :2])

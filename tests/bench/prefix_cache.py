@@ -19,7 +19,8 @@ from pathlib import Path
 import mlx.core as mx
 
 from mlx_deepseek import models
-from mlx_deepseek.prefix_cache import PrefixCache
+from mlx_deepseek.cache.prefix_cache import PrefixCache
+from tests.bench.shapes import V3_ROUTER
 
 PIECE = 256  # tokens read at a time, as on a CPU
 QUESTION = 48  # tokens
@@ -38,10 +39,7 @@ CONFIG = {
     "num_experts_per_tok": 4,
     "n_group": 4,
     "topk_group": 2,
-    "topk_method": "noaux_tc",
-    "scoring_func": "sigmoid",
-    "norm_topk_prob": True,
-    "routed_scaling_factor": 2.5,
+    **V3_ROUTER,
     "moe_layer_freq": 1,
     "first_k_dense_replace": 1,
     "q_lora_rank": 64,

@@ -17,8 +17,11 @@ import time
 import mlx.core as mx
 
 from mlx_deepseek import models
-from mlx_deepseek.cache import KeptCache
-from mlx_deepseek.generate import Request, Sampling, tokens
+from mlx_deepseek.cache.prompt_cache import PromptCache
+from mlx_deepseek.generation.decode import tokens
+from mlx_deepseek.generation.request import Request
+from mlx_deepseek.generation.sampling import Sampling
+from tests.bench.shapes import V3_ROUTER
 
 COMMON = {
     "vocab_size": 2048,
@@ -33,10 +36,7 @@ COMMON = {
     "num_experts_per_tok": 4,
     "n_group": 4,
     "topk_group": 2,
-    "topk_method": "noaux_tc",
-    "scoring_func": "sigmoid",
-    "norm_topk_prob": True,
-    "routed_scaling_factor": 2.5,
+    **V3_ROUTER,
     "moe_layer_freq": 1,
     "first_k_dense_replace": 1,
     "q_lora_rank": 256,
@@ -71,7 +71,7 @@ def measure(kind: str, length: int, bits: int | None) -> dict:
     mx.eval(model.parameters())
     weights = mx.get_active_memory()
     ids = mx.random.randint(0, COMMON["vocab_size"], (length,)).tolist()
-    kept = KeptCache(model, bits=bits)
+    kept = PromptCache(model, bits=bits)
     request = Request(ids, 1, Sampling(temperature=0.0), frozenset())  # type: ignore[arg-type]
     began = time.perf_counter()
     *_, last = tokens(model, request, kept)

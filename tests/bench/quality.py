@@ -21,16 +21,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mlx_deepseek.nano import checkpoint_path
+from mlx_deepseek import load
+from mlx_deepseek.catalog.embedded import checkpoint_path
+from mlx_deepseek.nano.text.evaluate import coder_of, evaluate
 from mlx_deepseek_convert import convert
-from mlx_deepseek_convert.planner import make_plan
+from mlx_deepseek_convert.planning.plan import make_plan
 from mlx_deepseek_convert.quality.budget import choose, describe, recipe, sizes
 from mlx_deepseek_convert.quality.calibrate import calibrate
+from mlx_deepseek_convert.quality.costs import as_table
 from mlx_deepseek_convert.quality.report import Wanted, measure, sequences
 from mlx_deepseek_convert.quality.sensitivity import measure as measure_costs
-from mlx_deepseek_convert.quality.shipped import as_table
-from mlx_deepseek_convert.source import open_source
-from mlx_deepseek_convert.write import execute
+from mlx_deepseek_convert.source.checkpoint import open_source
+from mlx_deepseek_convert.write.run import execute
 
 NANO = checkpoint_path()
 CALIBRATION = Wanted(count=10)
@@ -128,7 +130,7 @@ class Bench:
         from mlx_lm.quant.dwq import dwq_quantize
         from mlx_lm.utils import load_model
 
-        from mlx_deepseek.checkpoint import load_source
+        from mlx_deepseek.checkpoint.load_weights import load_source
 
         teacher, _ = load_source(NANO, mx.float32)
         model, config = load_model(folder)
@@ -165,7 +167,7 @@ class Bench:
 
 def weight_bytes(folder: Path) -> int:
     """Bytes of the main model's tensors."""
-    from mlx_deepseek.tensor_file import read_header
+    from mlx_deepseek.checkpoint.safetensors_header import read_header
 
     infos = read_header(folder / "model.safetensors")[0].values()
     return sum(info.nbytes for info in infos)
@@ -175,6 +177,13 @@ def main_fixed_bytes() -> int:
     """Bytes of what no recipe quantizes, MTP layers left out."""
     outputs = make_plan(open_source(NANO), "8bit").outputs
     return sum(o.nbytes for o in outputs if o.setting is None and not o.name.startswith("mtp."))
+
+
+def right_answers(folder: Path, count: int) -> float:
+    """Part of nano's held-out exercises, `count` of each family, that a conversion gets right."""
+    engine = load(str(folder), dtype="float32")
+    scores = list(evaluate(engine.model, coder_of(engine.tokenizer), count))
+    return sum(score.right for score in scores) / sum(score.asked for score in scores)
 
 
 def main() -> None:
@@ -198,9 +207,10 @@ def main() -> None:
                 found = measure(NANO, row.folder, Wanted(count=args.count))
                 quality = found.quality
                 peer = quality.kl if row.peer else peer
+                right = right_answers(row.folder, args.count)
                 print(
                     f"{row.name:<34}{found.bits_per_weight:>7.3f}{quality.kl:>10.5f}"
-                    f"{quality.kl / peer:>7.2f}{quality.top1:>9.2%}{found.nano_accuracy:>8.1%}",
+                    f"{quality.kl / peer:>7.2f}{quality.top1:>9.2%}{right:>8.1%}",
                     flush=True,
                 )
 

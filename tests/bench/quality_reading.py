@@ -15,24 +15,22 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlx_deepseek.nano_ocr import checkpoint_path
-from mlx_deepseek_convert.planner import make_plan
+from mlx_deepseek import load
+from mlx_deepseek.catalog.embedded import NANO_OCR, checkpoint_path
+from mlx_deepseek.nano.ocr.evaluate import evaluate, reader
+from mlx_deepseek_convert.planning.plan import make_plan
+from mlx_deepseek_convert.planning.recipes import NEVER, Recipe
 from mlx_deepseek_convert.quality.budget import choose, describe, recipe, sizes
 from mlx_deepseek_convert.quality.calibrate import calibrate
-from mlx_deepseek_convert.quality.layerwise import Stream
-from mlx_deepseek_convert.quality.report import (
-    Wanted,
-    bits_per_weight,
-    sequences,
-    wrong_characters,
-)
+from mlx_deepseek_convert.quality.layerwise import LayerwiseModel
+from mlx_deepseek_convert.quality.report import Wanted, bits_per_weight, sequences
 from mlx_deepseek_convert.quality.score import compare
 from mlx_deepseek_convert.quality.sensitivity import measure
-from mlx_deepseek_convert.recipes import NEVER, Recipe, Setting
-from mlx_deepseek_convert.source import open_source
-from mlx_deepseek_convert.write import execute
+from mlx_deepseek_convert.source.checkpoint import open_source
+from mlx_deepseek_convert.source.formats import Setting
+from mlx_deepseek_convert.write.run import execute
 
-SOURCE = checkpoint_path()
+SOURCE = checkpoint_path(NANO_OCR)
 CALIBRATION, SENSITIVITY = Wanted(count=20), Wanted(count=5)
 
 
@@ -58,6 +56,12 @@ def calibrated(folder: Path) -> Path:
     return copy
 
 
+def wrong_characters(folder: Path, count: int) -> float:
+    """Character errors of a conversion on `count` held-out pictures of each kind."""
+    scores = list(evaluate(reader(load(str(folder))), count))
+    return sum(score.errors for score in scores) / sum(score.characters for score in scores)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=10, help="pictures per kind")
@@ -71,7 +75,7 @@ def main() -> None:
         for bits in args.bits:
             peer = 0.0
             for name, folder in rows(Path(root), bits, costs):
-                found = compare(Stream(SOURCE), Stream(folder), batches)
+                found = compare(LayerwiseModel(SOURCE), LayerwiseModel(folder), batches)
                 peer = peer or found.kl
                 print(
                     f"{name:<24}{bits_per_weight(folder):>8.3f}{found.kl:>10.5f}"

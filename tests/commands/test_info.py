@@ -5,10 +5,12 @@ import json
 
 import mlx.core as mx
 import pytest
+from huggingface_hub import constants
 
-from mlx_deepseek import hub, memory
+from mlx_deepseek.checkpoint import hub
 from mlx_deepseek.commands import info
 from mlx_deepseek.errors import DeepSeekError
+from mlx_deepseek.runtime import memory
 
 
 @pytest.fixture
@@ -18,7 +20,7 @@ def no_network(monkeypatch, tmp_path):
     def fail(*args, **options):
         raise AssertionError("the catalog knows this model")
 
-    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
     monkeypatch.setattr(hub, "HfApi", fail)
     monkeypatch.setattr(hub, "hf_hub_download", fail)
 
@@ -96,3 +98,54 @@ def test_an_unknown_name_and_an_unknown_architecture(no_network, tmp_path):
 )
 def test_size(nbytes, text):
     assert info.size(nbytes) == text
+
+
+MAC = ("--memory", "64GB", "--disk", "6GB/s", "--bandwidth", "400GB/s")
+
+
+def test_a_forecast_before_anything_is_downloaded(no_network, capsys):
+    facts = json.loads(call(capsys, "DeepSeek-V3", *MAC, "--json"))["forecast"]
+    assert facts["fits"]
+    assert 0.05 < facts["experts_in_memory"] < 0.2
+    slow, fast = facts["decode_tps"]
+    most, least = facts["disk_bytes_per_token"]
+    dense_s = 1 / slow - most / 6e9
+    assert 1 / fast - least / 6e9 == pytest.approx(dense_s)
+    assert 0.05 < dense_s < 0.1  # some 30 GB at 400 GB/s
+    text = call(capsys, "DeepSeek-V3", *MAC)
+    assert "tokens per second" in text
+    assert "disk as given" in text
+
+
+def test_a_forecast_of_what_does_not_fit_at_all(no_network, capsys):
+    text = call(capsys, "DeepSeek-V3", "--memory", "24GB", "--disk", "6GB/s")
+    assert "even with experts on disk" in text
+
+
+def test_a_forecast_needs_a_speed_of_the_disk(no_network):
+    with pytest.raises(DeepSeekError, match="--disk"):
+        info.describe("DeepSeek-V3", memory="64GB")
+    with pytest.raises(DeepSeekError, match="no size"):
+        info.describe("DeepSeek-V3", memory="64GB", disk="fast")
+
+
+def test_a_folder_is_measured(goldens_root, tmp_path, monkeypatch):
+    from mlx_deepseek.checkpoint import room
+    from mlx_deepseek.runtime import speed
+    from mlx_deepseek_convert import convert
+
+    monkeypatch.setattr(speed, "READ_S", 0.05)
+    monkeypatch.setattr(speed, "PRODUCT_BYTES_CPU", 1 << 24)
+    convert(goldens_root / "deepseek_v3", tmp_path / "mlx", "4bit")
+    monkeypatch.setattr(room, "CONTEXT_TOKENS", 8)
+    found, context = room.model_memory(tmp_path / "mlx")
+    facts = info.describe(str(tmp_path / "mlx"))
+    assert facts["forecast"] is None  # all of it fits
+    between = found.nbytes - 1000  # with context, less than all experts fit
+    assert found.least_bytes + context < between
+    memory_text = f"{int(between * 8 / 7)}B"
+    facts = info.describe(str(tmp_path / "mlx"), memory=memory_text)["forecast"]
+    assert 0 < facts["experts_in_memory"] < 1
+    assert facts["disk_bytes_per_s"] > 0
+    assert facts["decode_tps"][0] > 0
+    assert "measured" in facts["basis"]

@@ -8,9 +8,9 @@ from PIL import Image
 
 from mlx_deepseek import engine
 from mlx_deepseek.commands import read as command
-from mlx_deepseek.reading import read
-from tests.reading.made import encrypted, text_pdf
-from tests.reading.scripted import Scripted
+from mlx_deepseek.documents.read import read
+from tests.documents.made import encrypted, text_pdf
+from tests.documents.scripted import Scripted
 
 
 class ScriptedEngine:

@@ -10,12 +10,16 @@ from typing import NamedTuple
 
 
 class Published(NamedTuple):
-    """A round figure such as "6.7B", the exact stored count if known, and why they differ."""
+    """A round figure such as "6.7B", the exact stored count if known, and why they differ.
+
+    Or how many `tensors` an index lists.
+    """
 
     name: str
     stored: int | None = None
     how: str = ""
     note: str = ""
+    tensors: int | None = None
 
 
 API = "HF API, safetensors total"
@@ -24,6 +28,7 @@ LISTED = "parameter count in public listings"
 REPORT = "stored parameters in a public report"
 
 FP8_TOTAL = 684_531_386_000  # BF16 3,918,786,560 + F8_E4M3 680,571,043,840 + F32 41,555,600
+POOLING = "stored: with SigLIP's unused pooling head"
 V3 = Published("671B", FP8_TOTAL, API, "stored: with MTP (13.5B) and FP8 scales (0.04B)")
 V32 = Published(
     "671B",
@@ -32,6 +37,11 @@ V32 = Published(
     "V3's 671B and 0.85B of indexers; stored: with MTP and FP8 scales",
 )
 V32_LISTED = V32._replace(how=LISTED)
+V4_FLASH = Published("284B", tensors=69_187, note="stored: with the MTP layer")
+V4_FLASH_DATED = Published("284B", tensors=72_317, note="stored: with DSpark's stages")
+V4_PRO = Published("1600B", tensors=145_116, note="published: with the MTP layer")
+V4_PRO_DATED = Published("1600B", tensors=149_782, note="published: with an MTP layer")
+V41_FLASH = Published("748B", tensors=96_085, note="of which 197B are Engram's tables")
 LLM_7B = Published("7B", 6_910_365_696, LISTED, "rounded name")
 CODER_6P7B = Published("6.7B", 6_740_512_768, LISTED, "rounded name")
 CODER_1P3B = Published("1.3B", 1_346_471_936, LISTED, "rounded name")
@@ -41,8 +51,9 @@ MOE_16B = Published("16.4B", 16_375_728_128, LISTED)
 V2 = Published("236B", 235_741_434_880, LISTED)
 V2_LITE = Published("15.7B", 31_412_968_448 // 2, INDEX)
 # What the files' sizes say: 3.95 GB, and 4.98 + 4.96 + 4.75 GB, of float16.
-VL_1P3B = Published("1.98B", note="stored: with SigLIP's unused pooling head")
-VL_7B = Published("7.34B", note="stored: with SigLIP's unused pooling head")
+VL_1P3B = Published("1.98B", note=POOLING)
+VL_7B = Published("7.34B", note=POOLING)
+JANUS = Published("2.09B", note=POOLING)
 CODER_V2_LITE = Published("16B", 31_412_968_448 // 2, INDEX, "V2-Lite's 15.7B, rounded up")
 
 PUBLISHED = {
@@ -94,14 +105,32 @@ PUBLISHED = {
     "DeepSeek-V3.2": V32,
     "DeepSeek-V3.2-Speciale": V32_LISTED,
     "DeepSeek-Math-V2": V32_LISTED,
+    "DeepSeek-V4-Flash-Base": V4_FLASH,
+    "DeepSeek-V4-Flash": V4_FLASH,
+    "DeepSeek-V4-Pro-Base": V4_PRO,
+    "DeepSeek-V4-Pro": V4_PRO,
+    "DeepSeek-V4-Flash-DSpark": V4_FLASH_DATED,
+    "DeepSeek-V4-Pro-DSpark": V4_PRO_DATED,
+    "DeepSeek-V4-Flash-0731": V4_FLASH_DATED,
+    "DeepSeek-V4-Pro-0813": V4_PRO_DATED,
+    "DeepSeek-V4-Flash-Vision-Exp": Published(
+        "304.6B", tensors=72_633, note="published: with DSpark's stages and the vision model"
+    ),
+    "DeepSeek-V4.1-Flash": V41_FLASH,
+    "DeepSeek-V4.1-Flash-1017": V41_FLASH,
     "deepseek-vl-1.3b-base": VL_1P3B,
     "deepseek-vl-1.3b-chat": VL_1P3B,
     "deepseek-vl-7b-base": VL_7B,
     "deepseek-vl-7b-chat": VL_7B,
-    "deepseek-vl2-tiny": Published("3.37B", note="stored: with SigLIP's unused pooling head"),
+    "deepseek-vl2-tiny": Published("3.37B", note=POOLING),
     "deepseek-vl2-small": Published("16.1B"),
     "deepseek-vl2": Published("27.5B"),
     "DeepSeek-OCR": Published("3.34B", 3_336_106_240, REPORT, "stored: with CLIP's unused patches"),
+    "DeepSeek-OCR-2": Published("3.39B"),
+    "Janus-1.3B": JANUS,
+    "Janus-Pro-1B": JANUS._replace(how="Janus-1.3B's, of the same shape"),
+    "Janus-Pro-7B": Published("7.42B", note=POOLING),
+    "JanusFlow-1.3B": Published("2.05B", note=f"{POOLING}; the VAE is another repository's"),
     "DeepSeek-R1-Zero": V3,
     "DeepSeek-R1": V3,
     "DeepSeek-R1-0528": V3,

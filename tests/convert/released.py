@@ -7,21 +7,22 @@ a name forgotten in a map cannot be forgotten here by the same line of code.
 from collections.abc import Iterator
 from pathlib import Path
 
-from mlx_deepseek.tensor_file import ITEM_BYTES, TensorInfo
-from mlx_deepseek_convert.source import Source, pair_scales
-from tests.convert import released_vision
+from mlx_deepseek.checkpoint.safetensors_header import DTYPES, TensorInfo
+from mlx_deepseek_convert.source.checkpoint import Source
+from mlx_deepseek_convert.source.pairing import pair_scales
+from tests.convert import released_drawing, released_v4, released_vision
 
 FP8_BLOCK = 128
 
 
 def released_source(config: dict) -> Source:
     """A checkpoint of this config as its headers would describe it; there are no files."""
-    infos, start = [], 0
+    infos, start, file = [], 0, Path("computed.safetensors")
     for name, dtype, shape in released_tensors(config):
-        nbytes = ITEM_BYTES[dtype]
+        nbytes = DTYPES[dtype].nbytes
         for size in shape:
             nbytes *= size
-        infos.append(TensorInfo(name, Path("computed.safetensors"), dtype, shape, start, nbytes))
+        infos.append(TensorInfo(name, file, dtype, shape, start, nbytes))
         start += nbytes
     tensors = pair_scales(infos, config, "computed")
     return Source(Path("computed"), config, tensors, len(infos), {"format": "pt"})
@@ -29,6 +30,9 @@ def released_source(config: dict) -> Source:
 
 def released_tensors(config: dict) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """Name, dtype and shape of every tensor that the release of `config` stores."""
+    if config.get("model_type") in ("deepseek_v4", "deepseek_v41"):
+        yield from released_v4.v4(config)
+        return
     fp8 = (config.get("quantization_config") or {}).get("quant_method") == "fp8"
     for name, shape, kind in _stored(config):
         if kind == "float32" or (kind == "norm" and config["model_type"] == "deepseek_v32"):
@@ -42,11 +46,19 @@ def released_tensors(config: dict) -> Iterator[tuple[str, str, tuple[int, ...]]]
 
 
 def _stored(config: dict) -> Iterator[tuple[str, tuple[int, ...], str]]:
+    if config.get("_class_name") == "AutoencoderKL":
+        return released_drawing.vae(config)
     if config["model_type"] == "multi_modality":
-        return released_vision.vl(config, _modules)
+        if "vision_gen_enc_config" in config:
+            return released_drawing.janusflow(config, _modules)
+        draws = "gen_vision_config" in config
+        return (released_drawing.janus if draws else released_vision.vl)(config, _modules)
     if config["model_type"] == "deepseek_vl_v2":
-        siglip = config["vision_config"]["model_name"].startswith("siglip")
-        return (released_vision.vl2 if siglip else released_vision.ocr)(config, _vl2_text)
+        encoder = config["vision_config"]["model_name"]
+        if encoder.startswith("siglip"):
+            return released_vision.vl2(config, _vl2_text)
+        second = encoder == "deepencoderv2"
+        return (released_vision.ocr2 if second else released_vision.ocr)(config, _vl2_text)
     return _modules(config)
 
 

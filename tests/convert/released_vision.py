@@ -17,14 +17,46 @@ def ocr(config: dict, text: Text) -> Named:
     sam, clip = widths["sam_vit_b"], widths["clip-l-14-224"]
     image_px = config["vision_config"]["image_size"]
     neck, narrow = sam.get("out_chans", 256), sam["downsample_channels"]
-    prefix = "model.sam_model."
-    yield from _sam(prefix, sam, image_px, neck)
-    yield prefix + "net_2.weight", (narrow[0], neck, 3, 3), "plain"
-    yield prefix + "net_3.weight", (narrow[1], narrow[0], 3, 3), "plain"
+    yield from _compressing_sam("model.sam_model.", sam, image_px, neck, narrow)
     yield from _clip("model.vision_model.", clip)
     yield from _linear("model.projector.layers", config["projector_config"]["input_dim"], hidden)
     yield "model.image_newline", (hidden,), "plain"
     yield "model.view_seperator", (hidden,), "plain"
+
+
+def ocr2(config: dict, text: Text) -> Named:
+    """DeepSeek-OCR-2, whose second encoder is a Qwen2-0.5B without embeddings."""
+    language, widths = config["language_config"], config["vision_config"]["width"]
+    hidden, sam, qwen2 = language["hidden_size"], widths["sam_vit_b"], widths["qwen2-0-5b"]
+    yield from text(language)
+    width, image_px = qwen2["dim"], config["vision_config"]["image_size"]
+    narrow = [sam["downsample_channels"][0], width]  # not the 1024 that the file says
+    yield from _compressing_sam(
+        "model.sam_model.", sam, image_px, sam.get("out_chans", 256), narrow
+    )
+    prefix = "model.qwen2_model."
+    layer = QWEN2 | qwen2 | {"model_type": "qwen2", "hidden_size": width, "vocab_size": 1}
+    layer |= {"num_hidden_layers": layer["layers"], "num_attention_heads": layer["heads"]}
+    layer |= {"num_key_value_heads": layer["kv_heads"], "tie_word_embeddings": True}
+    for name, shape, kind in text(layer):
+        if "embed_tokens" not in name:
+            yield f"{prefix}model.{name}", shape, kind
+    yield prefix + "query_768.weight", (144, width), "plain"
+    yield prefix + "query_1024.weight", (256, width), "plain"
+    yield from _linear("model.projector.layers", width, hidden)
+    yield "model.view_seperator", (hidden,), "plain"
+
+
+# What the code of OCR-2's encoder has in it.
+QWEN2 = {"layers": 24, "heads": 14, "kv_heads": 2, "intermediate_size": 4864}
+
+
+def _compressing_sam(
+    prefix: str, sizes: dict, image_px: int, neck: int, narrow: list[int]
+) -> Named:
+    yield from _sam(prefix, sizes, image_px, neck)
+    yield prefix + "net_2.weight", (narrow[0], neck, 3, 3), "plain"
+    yield prefix + "net_3.weight", (narrow[1], narrow[0], 3, 3), "plain"
 
 
 def vl2(config: dict, text: Text) -> Named:

@@ -7,8 +7,9 @@ import sys
 
 import pytest
 
-from mlx_deepseek.errors import CheckpointError, DeepSeekError
+from mlx_deepseek.errors import CheckpointError, ConfigError, DeepSeekError
 from mlx_deepseek_convert import command, plan, upload
+from mlx_deepseek_convert.quality import budget
 
 
 def run(*arguments: object) -> int:
@@ -55,11 +56,54 @@ def test_converting_to_the_default_target(goldens_root, tmp_path, capsys, monkey
     assert "8-bit affine" in capsys.readouterr().out
 
 
-def test_usage_errors(capsys):
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--fit", "1GB", "--recipe", "4bit"], "--fit and --recipe do not go together"),
+        (["--export", "--recipe", "4bit"], "--export and --recipe"),
+        (["--export", "--fit", "1GB"], "--export and --fit"),
+        (["--export", "--adapter", "x"], "--export and --adapter"),
+        (["--export", "--calibrate"], "--export and --calibrate"),
+        (["--dry-run", "--upload", "a/b"], "--dry-run and --upload"),
+        (["--no-feedback"], "--no-feedback needs --calibrate"),
+        (["--private"], "--private needs --upload"),
+        (["--revision", "main"], "--revision is of repositories"),
+        (["--recipe", "5bit"], "4bit"),
+    ],
+)
+def test_options_that_would_do_nothing(capsys, options, words):
     with pytest.raises(SystemExit) as raised:
-        run("source", "--recipe", "5bit")
+        run("nano", *options)
     assert raised.value.code == 2
-    assert "4bit" in capsys.readouterr().err
+    assert words in capsys.readouterr().err
+
+
+def test_help_shows_defaults(capsys):
+    with pytest.raises(SystemExit):
+        run("--help")
+    text = " ".join(capsys.readouterr().out.split())
+    for words in ("(default: 4bit)", "(default: main)", "(default: SOURCE's name-RECIPE)"):
+        assert words in text
+
+
+def test_what_cannot_be_calibrated_or_written_is_refused_before_measuring(tmp_path, monkeypatch):
+    """`--fit` measures for hours."""
+    monkeypatch.setattr(budget, "fitted", lambda *args: pytest.fail("measured"))
+    adapter = tmp_path / "adapter"
+    with pytest.raises(ConfigError, match="cannot see an adapter"):
+        run("nano", tmp_path / "x", "--fit", "1MB", "--calibrate", "--adapter", adapter)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").write_text("")
+    with pytest.raises(CheckpointError, match="not empty"):
+        run("nano", tmp_path / "full", "--fit", "1MB", "--calibrate")
+
+
+def test_a_file_given_for_its_folder(tmp_path, goldens_root):
+    config = goldens_root / "deepseek_v3" / "config.json"
+    with pytest.raises(CheckpointError, match=r"config\.json: is a file\. Expected its folder"):
+        run(config, tmp_path / "x")
+    with pytest.raises(DeepSeekError, match="no such folder or model"):
+        run(goldens_root / "deepseek_v33", tmp_path / "x")
 
 
 def test_neither_folder_nor_hub_id():

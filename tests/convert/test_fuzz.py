@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from mlx_deepseek.checkpoint.files import INDEX
 from mlx_deepseek.errors import CheckpointError, ConfigError
 from mlx_deepseek_convert import convert, plan
-from mlx_deepseek_convert.planner import make_plan
-from mlx_deepseek_convert.source import INDEX, open_source
+from mlx_deepseek_convert.planning.plan import make_plan
+from mlx_deepseek_convert.source.checkpoint import open_source
 
 NONSENSE = (None, -1, 0, "x", [], {}, 1.5)
 

@@ -14,6 +14,8 @@ from mlx.utils import tree_map
 from mlx_lm.utils import load_model
 
 from mlx_deepseek import models
+from mlx_deepseek.checkpoint.safetensors_header import read_header
+from mlx_deepseek.runtime.cpu import parallelise
 from mlx_deepseek_convert import convert
 
 CASES = {
@@ -31,13 +33,13 @@ CASES = {
 
 
 def in_float32(model: nn.Module) -> nn.Module:
-    """MLX's CPU build cannot multiply chosen experts in bfloat16."""
+    """MLX's CPU build multiplies chosen experts in float32 only, and without a scale for each."""
 
     def cast(value: mx.array) -> mx.array:
         return value.astype(mx.float32) if mx.issubdtype(value.dtype, mx.floating) else value
 
     model.update(tree_map(cast, model.parameters()))
-    return model
+    return parallelise(model, cores=1) if mx.default_device().type == mx.DeviceType.cpu else model
 
 
 def ours(folder, config: dict) -> nn.Module:
@@ -49,6 +51,11 @@ def ours(folder, config: dict) -> nn.Module:
         default = {key: quantization[key] for key in keys}
         eligible = [p for p, m in model.named_modules() if hasattr(m, "to_quantized")]
         chosen = {path: quantization.get(path, default) for path in eligible}
+        stored = [name for path in folder.glob("*.safetensors") for name in read_header(path)[0]]
+        for name in stored:
+            path, _, kind = name.rpartition(".")
+            if kind == "global_scale":
+                chosen[path] = {**chosen[path], "global_scale": True}
         nn.quantize(model, class_predicate=lambda path, _: chosen.get(path, False))
     for path in folder.glob("*.safetensors"):
         model.load_weights(str(path), strict=False)

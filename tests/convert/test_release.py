@@ -8,8 +8,8 @@ import pytest
 
 from mlx_deepseek.errors import CheckpointError, ConfigError
 from mlx_deepseek_convert import convert, export, plan, weights
-from mlx_deepseek_convert.source import open_source
-from tests.convert.test_write import dequantized, load
+from mlx_deepseek_convert.source.checkpoint import open_source
+from tests.convert.write.test_run import dequantized, load
 
 CASES = [
     "deepseek_llm_7b",

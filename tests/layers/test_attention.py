@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_deepseek.layers import in_turn
+from mlx_deepseek.layers import chunking
 from mlx_deepseek.layers.attention import attend, attend_blocks, attend_rows
-from mlx_deepseek.layers.in_turn import after
-from mlx_deepseek.layers.latents import Rows
-from mlx_deepseek.layers.masks import hide, visible
+from mlx_deepseek.layers.chunking import depends
+from mlx_deepseek.layers.latent_kv import LatentKV
+from mlx_deepseek.layers.masks import apply_mask, visible
 
 
 @pytest.mark.parametrize("mask", [None, "causal"])
@@ -32,7 +32,7 @@ MASKS = st.sampled_from([None, "causal", "padded"])
 def one_softmax(queries, keys, values, shown):
     """The definition, float32 throughout; [B, H, L, V]."""
     scores = queries @ keys.swapaxes(-1, -2) * 0.3
-    scores = scores if shown is None else hide(scores, shown)
+    scores = scores if shown is None else apply_mask(scores, shown)
     return mx.softmax(scores, axis=-1) @ values
 
 
@@ -61,7 +61,7 @@ def test_softmax_in_blocks_is_one_softmax(new, before, block, mask, spread, seed
     given, shown = masked(mask, new, cached)
 
     def expand(tokens, done):
-        return tuple(after(done, [keys[:, :, tokens], values[:, :, tokens]]))
+        return tuple(depends(done, [keys[:, :, tokens], values[:, :, tokens]]))
 
     out = attend_blocks(queries, expand, cached, block, scale=0.3, mask=given)
     assert mx.allclose(out, one_softmax(queries, keys, values, shown), atol=2e-5)
@@ -69,7 +69,7 @@ def test_softmax_in_blocks_is_one_softmax(new, before, block, mask, spread, seed
 
 @settings(max_examples=20, deadline=None)
 @given(new=st.integers(1, 6), before=st.integers(1, 9), mask=MASKS, at_a_time=st.integers(1, 200))
-def test_queries_in_turn_are_all_at_once(new, before, mask, at_a_time):
+def test_queries_in_chunks_are_all_at_once(new, before, mask, at_a_time):
     mx.random.seed(new)
     cached = before + new
     queries = [mx.random.normal((2, 3, new, width)) for width in (8, 4)]
@@ -77,8 +77,8 @@ def test_queries_in_turn_are_all_at_once(new, before, mask, at_a_time):
     given, shown = masked(mask, new, cached)
     whole = one_softmax(mx.concatenate(queries, axis=-1), rows, rows[..., :8], shown)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(in_turn, "AT_A_TIME_CPU", at_a_time)
-        assert mx.allclose(attend_rows(queries, Rows(rows), 0.3, given), whole, atol=2e-5)
+        patch.setattr(chunking, "AT_A_TIME_CPU", at_a_time)
+        assert mx.allclose(attend_rows(queries, LatentKV(rows), 0.3, given), whole, atol=2e-5)
 
 
 @settings(max_examples=40, deadline=None)

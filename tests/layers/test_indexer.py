@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mlx_lm.models.cache import BatchKVCache
 
-from mlx_deepseek.config import IndexerConfig, MLAConfig, RopeConfig
-from mlx_deepseek.layers import attention, in_turn
-from mlx_deepseek.layers.indexer import Indexer, sparse_mask
-from mlx_deepseek.layers.latents import Rows
-from mlx_deepseek.layers.mla import SplitLatentAttention
+from mlx_deepseek.layers import attention, chunking
+from mlx_deepseek.layers.indexer import Indexer, IndexerConfig, sparse_mask
+from mlx_deepseek.layers.latent_kv import LatentKV
+from mlx_deepseek.layers.mla import MLAConfig, SplitLatentAttention
+from mlx_deepseek.layers.rope import RopeConfig
 
 TOPK = 4
 INDEXER = IndexerConfig(
@@ -100,8 +100,8 @@ def test_gathering_equals_masking(length, new, seed):
     queries = tuple(q[:, :, -new:] for q in layer.queries(latent, 0))
     chosen = tuple(part[:, -new:] for part in chosen)
     rows = layer.row(layer.kv_a_proj_with_mqa(x), 0)
-    gathered = layer.absorbed(*queries, Rows(rows), None, chosen)
-    masked = layer.expanded(*queries, Rows(rows), sparse_mask(chosen, length))
+    gathered = layer.decode(*queries, LatentKV(rows), None, chosen)
+    masked = layer.prefill(*queries, LatentKV(rows), sparse_mask(chosen, length))
     assert close(gathered, masked)
 
 
@@ -120,10 +120,10 @@ def test_chunked_prefill_equals_one_prefill(cuts, seed):
 @pytest.mark.parametrize("way", ["gathered", "expanded"])
 def test_bounded_pieces_give_the_same(way, monkeypatch):
     layer = sparse_attention()
-    monkeypatch.setattr(SplitLatentAttention, "absorbs", lambda *_: way == "gathered")
+    monkeypatch.setattr(SplitLatentAttention, "decodes", lambda *_: way == "gathered")
     x = mx.random.normal((2, 12, 32))
     whole = layer(x, "causal")
-    monkeypatch.setattr(in_turn, "AT_A_TIME_CPU", 1)
+    monkeypatch.setattr(chunking, "AT_A_TIME_CPU", 1)
     monkeypatch.setattr(attention, "BLOCK_CPU", 5)
     assert close(layer(x, "causal"), whole)
 

@@ -16,7 +16,7 @@ from mlx_lm.models.cache import (
 
 from mlx_deepseek.errors import ConfigError
 from mlx_deepseek.layers.latent_cache import KVCache, QuantizedLatentCache, cache_format
-from mlx_deepseek.layers.latents import Rows
+from mlx_deepseek.layers.latent_kv import LatentKV
 
 R, P, INDEX = 64, 32, 32
 
@@ -104,13 +104,13 @@ def test_a_token_is_packed_alike_in_every_chunking(lengths, bits):
 
 @pytest.mark.parametrize(("bits", "error"), [(8, 0.05), (4, 0.5)])
 def test_products_are_those_of_the_unpacked_rows(bits, error):
-    packed, plain = filled(40, bits).keys_and_values()[0], Rows(contents(filled(40, bits)))
+    packed, plain = filled(40, bits).keys_and_values()[0], LatentKV(contents(filled(40, bits)))
     queries = mx.random.normal((1, 1, 6, R)), mx.random.normal((1, 1, 6, P))
     weights = mx.softmax(mx.random.normal((1, 1, 6, 40)))
     assert mx.allclose(packed.scores(queries, 0.5), plain.scores(queries, 0.5), atol=1e-3)
-    assert mx.allclose(packed.mix(weights, R), plain.mix(weights, R), atol=1e-4)
+    assert mx.allclose(packed.weighted_sum(weights, R), plain.weighted_sum(weights, R), atol=1e-4)
     chosen = mx.array([[[3, 1, 39]]])
-    assert mx.array_equal(packed.take(chosen, mx.float32), plain.take(chosen, mx.float32))
+    assert mx.array_equal(packed.gather(chosen, mx.float32), plain.gather(chosen, mx.float32))
     assert float(mx.abs(plain.array - rows(40)).max()) < error
 
 

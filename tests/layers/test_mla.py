@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_deepseek.config import MLAConfig, RopeConfig
-from mlx_deepseek.layers import in_turn
-from mlx_deepseek.layers.latents import Rows
-from mlx_deepseek.layers.mla import LatentAttention, SplitLatentAttention
+from mlx_deepseek.layers import chunking
+from mlx_deepseek.layers.latent_kv import LatentKV
+from mlx_deepseek.layers.mla import LatentAttention, MLAConfig, SplitLatentAttention
+from mlx_deepseek.layers.rope import RopeConfig
 
 CONFIG = MLAConfig(
     hidden=32,
@@ -42,8 +42,8 @@ def test_absorbed_equals_expanded(kind, cached, new, seed):
     x = mx.random.normal((2, cached + new, 32))
     q_nope, q_rope = layer.queries(layer.down(x[:, cached:])[0], cached)
     rows, mask = layer.row(layer.kv_a_proj_with_mqa(x), 0), "causal" if new > 1 else None
-    absorbed = layer.absorbed(q_nope, q_rope, Rows(rows), mask)
-    assert close(absorbed, layer.expanded(q_nope, q_rope, Rows(rows), mask))
+    absorbed = layer.decode(q_nope, q_rope, LatentKV(rows), mask)
+    assert close(absorbed, layer.prefill(q_nope, q_rope, LatentKV(rows), mask))
 
 
 @settings(max_examples=15, deadline=None)
@@ -75,12 +75,12 @@ def test_the_cheaper_way_follows_from_shapes():
         CONFIG, kv_rank=512, nope_dim=128, value_dim=128, rope=RopeConfig(dims=64)
     )
     layer = attention(config=v3)
-    assert layer.absorbs(1, 1000, 1000)  # decode
-    assert layer.absorbs(4, 8192, 8192)  # verifying a few drafted tokens
-    assert not layer.absorbs(1000, 1000, 1000)  # prefill
-    assert not layer.absorbs(512, 8192, 8192)  # a late chunk of a long prefill
-    assert layer.absorbs(2048, 32768, 2048)  # the same with sparse attention
-    assert not layer.absorbs(2048, 4096, 2048)  # which pays only from some length on
+    assert layer.decodes(1, 1000, 1000)  # decode
+    assert layer.decodes(4, 8192, 8192)  # verifying a few drafted tokens
+    assert not layer.decodes(1000, 1000, 1000)  # prefill
+    assert not layer.decodes(512, 8192, 8192)  # a late chunk of a long prefill
+    assert layer.decodes(2048, 32768, 2048)  # the same with sparse attention
+    assert not layer.decodes(2048, 4096, 2048)  # which pays only from some length on
 
 
 def test_both_layouts_compute_the_same():
@@ -102,8 +102,8 @@ def test_quantized_projections_are_used_as_they_are(kind):
     x = mx.random.normal((1, 4, 32))
     q_nope, q_rope = layer.queries(layer.down(x)[0], 0)
     rows = layer.row(layer.kv_a_proj_with_mqa(x), 0)
-    absorbed = layer.absorbed(q_nope, q_rope, Rows(rows), "causal")
-    assert close(absorbed, layer.expanded(q_nope, q_rope, Rows(rows), "causal"))
+    absorbed = layer.decode(q_nope, q_rope, LatentKV(rows), "causal")
+    assert close(absorbed, layer.prefill(q_nope, q_rope, LatentKV(rows), "causal"))
 
 
 @pytest.mark.parametrize("kind", [LatentAttention, SplitLatentAttention])
@@ -115,12 +115,12 @@ def test_expanding_some_heads_at_a_time_is_expanding_all(kind, quantized, monkey
     x = mx.random.normal((2, 6, 32))
     args = (
         *layer.queries(layer.down(x)[0], 0),
-        Rows(layer.row(layer.kv_a_proj_with_mqa(x), 0)),
+        LatentKV(layer.row(layer.kv_a_proj_with_mqa(x), 0)),
         "causal",
     )
-    whole = layer.expanded(*args)
-    monkeypatch.setattr(in_turn, "AT_A_TIME_CPU", 4000)  # two heads, then one
-    assert close(layer.expanded(*args), whole)
+    whole = layer.prefill(*args)
+    monkeypatch.setattr(chunking, "AT_A_TIME_CPU", 4000)  # two heads, then one
+    assert close(layer.prefill(*args), whole)
 
 
 def test_a_wrapped_up_projection_falls_back_to_expanding():
@@ -130,7 +130,7 @@ def test_a_wrapped_up_projection_falls_back_to_expanding():
     x = mx.random.normal((1, 1, 32))
     plain = layer(x)
     layer.kv_b_proj = LoRALinear.from_base(layer.kv_b_proj, r=4)
-    assert not layer.absorbs(1, 1, 1)
+    assert not layer.decodes(1, 1, 1)
     assert close(layer(x), plain)  # a fresh adapter adds zero
     layer.kv_b_proj.lora_b = mx.random.normal(layer.kv_b_proj.lora_b.shape)
     assert not close(layer(x), plain)

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_deepseek.config import MoEConfig, RouterConfig
 from mlx_deepseek.layers.experts import Experts
-from mlx_deepseek.layers.moe import MoE, choose_experts
+from mlx_deepseek.layers.moe import MoE, MoEConfig, RouterConfig, choose_experts
 
 
 def reference_choice(config: RouterConfig, logits: np.ndarray, bias: np.ndarray | None):

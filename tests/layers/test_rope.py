@@ -6,9 +6,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_deepseek.config import RopeConfig
 from mlx_deepseek.errors import ConfigError
-from mlx_deepseek.layers.rope import Rope, inverse_frequencies, magnitude, softmax_scale
+from mlx_deepseek.layers.rope import Rope, RopeConfig, inverse_frequencies, magnitude, softmax_scale
 
 YARN = {
     "beta_fast": 32,

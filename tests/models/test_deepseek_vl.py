@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mlx_deepseek import catalog, models
-from mlx_deepseek.checkpoint import load_source
+from mlx_deepseek.checkpoint.load_weights import load_source
 from mlx_deepseek.errors import ConfigError
-from mlx_deepseek.vision.pictures import open_picture
-from mlx_deepseek.vision.plan import Pixels
+from mlx_deepseek.vision.image_file import open_picture
+from mlx_deepseek.vision.tiling.plan import Pixels
 from tests.models.test_parity import LIMIT, relative
 
 CASES = ("deepseek_vl_1p3b", "deepseek_vl_7b")
@@ -81,7 +81,7 @@ def test_preprocessing_is_the_originals_bit_by_bit(goldens, goldens_root, name, 
     entry = catalog.find(f"deepseek-ai/{RELEASES[name]}")
     assert entry is not None
     reader: Any = models.build(entry.config).reader
-    picture = open_picture(goldens_root / "_images" / f"real{number}.png")
+    picture = open_picture(goldens_root / "_images" / f"real{number}.webp")
     (plan,) = reader.plan([picture.size])
     assert plan.slots == 576
     view = reader.pixels(picture, plan).view[0].transpose(2, 0, 1)

@@ -8,10 +8,10 @@ import pytest
 from mlx.utils import tree_flatten
 
 from mlx_deepseek import catalog, models
-from mlx_deepseek.checkpoint import load_source
+from mlx_deepseek.checkpoint.load_weights import load_source
 from mlx_deepseek.errors import ConfigError
-from mlx_deepseek.seeing import Eyes
-from mlx_deepseek.vision.pictures import open_picture
+from mlx_deepseek.generation.prompt_images import PromptImages
+from mlx_deepseek.vision.image_file import open_picture
 from tests.models.test_parity import LIMIT, relative
 
 # Cases and their prompts: one picture, two, and three that are not cut into tiles.
@@ -37,9 +37,9 @@ def prompt(request, loaded, goldens, goldens_root):
     model, golden = loaded[case], goldens(case)
     numbers = {k.removeprefix(f"{name}."): v for k, v in golden.items() if k.startswith(name)}
     pictures = [open_picture(goldens_root / case / f"{p}.png") for p in PROMPTS[request.param]]
-    eyes = Eyes(model)
-    ids, sights = eyes.place(numbers["input_ids"][0].tolist(), IMAGE_TOKEN, pictures)
-    return model, numbers, eyes.embed(ids, sights)
+    encoder = PromptImages(model)
+    ids, placed = encoder.place(numbers["input_ids"][0].tolist(), IMAGE_TOKEN, pictures)
+    return model, numbers, encoder.embed(ids, placed)
 
 
 def test_features_in_their_places(prompt):
@@ -83,7 +83,7 @@ def released() -> Any:
 
 @pytest.mark.parametrize(("number", "slots"), [(0, 1415), (1, 631)])
 def test_preprocessing_is_the_originals_bit_by_bit(released, goldens, goldens_root, number, slots):
-    picture = open_picture(goldens_root / "_images" / f"real{number}.png")
+    picture = open_picture(goldens_root / "_images" / f"real{number}.webp")
     (plan,) = released.reader.plan([picture.size])
     assert plan.slots == slots
     pixels = released.reader.pixels(picture, plan)

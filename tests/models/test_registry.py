@@ -26,8 +26,7 @@ def test_unknown_keys_are_refused_not_ignored(v3):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
-    [("hidden_act", "gelu"), ("scoring_func", "tanh"), ("topk_method", "random")],
+    ("key", "value"), [("hidden_act", "gelu"), ("scoring_func", "tanh"), ("topk_method", "random")]
 )
 def test_values_we_do_not_compute_are_refused(v3, key, value):
     with pytest.raises(ConfigError, match=f"{key}.*{value}"):

@@ -6,8 +6,6 @@ from random import Random
 
 import pytest
 
-from mlx_deepseek.nano.problem import held_out, plain
-from mlx_deepseek.nano.smalltalk import CANNOT, HELLO, THANKS, WHO, ZH_CANNOT, ZH_HELLO, ZH_WHO
 from mlx_deepseek.nano.tasks import (
     FAMILIES,
     conversation,
@@ -15,133 +13,218 @@ from mlx_deepseek.nano.tasks import (
     reply,
     training_problem,
 )
+from mlx_deepseek.nano.tasks.free_prompts import free_prompts, is_free_prompt
+from mlx_deepseek.nano.tasks.problem import Problem, held_out, plain
+from mlx_deepseek.nano.tasks.smalltalk import (
+    APP,
+    CANNOT,
+    HELLO,
+    THANKS,
+    WHO,
+    ZH_CANNOT,
+    ZH_HELLO,
+    ZH_WHO,
+)
 
-SIGNS = {
-    "plus": "+", "加": "+", "minus": "-", "减": "-", "times": "*", "乘以": "*", "x": "*", "×": "*",
-    "÷": "/", "divided by": "/", "除以": "/", "by": "/",
-}  # fmt: skip
-SMALLER = ("smaller", "哪个小")
-DOWN = ("largest to smallest", "descending", "从大到小")
+ONES = re.findall(r"\w+", "zero one two three four five six seven eight nine ten eleven twelve")
 UNITS = {
-    "km": 1000, "m": 1, "cm": 0.01, "mm": 0.001, "kg": 1000, "g": 1, "t": 1_000_000, "l": 1,
-    "ml": 0.001, "hours": 3600, "minutes": 60, "seconds": 1, "days": 86400, "weeks": 604800,
-    "years": 12, "months": 1, "dozen": 12, "eggs": 1, "feet": 12, "inches": 1, "dollars": 100,
-    "cents": 1,
+    "km kilometer": 1000, "m meter metre": 1, "cm centimeter": 0.01, "mm millimeter": 0.001,
+    "kg kilogram kilo": 1000, "g gram": 1, "t ton tonne": 1_000_000, "l liter litre": 1,
+    "ml milliliter": 0.001, "hour h": 3600, "minute min": 60, "second": 1, "day": 86400,
+    "week": 604800, "year": 31_449_600, "month": 2_620_800, "dozen": 12, "egg": 1,
+    "feet foot ft": 12,
+    "inche inch": 1, "dollar euro": 100, "cent": 1, "decade": 314_496_000,
+    "centurie century": 3_144_960_000,
 }  # fmt: skip
+SIZES = {name: size for names, size in UNITS.items() for name in names.split()}
+SIZES["kilometre"] = SIZES["km"]
 
 
 def numbers(text: str) -> list[int]:
+    """Numbers in digits."""
     return [int(n) for n in re.findall(r"\d+", text)]
 
 
-def arithmetic(question: str) -> str:
-    a, b = numbers(question)
-    between = re.search(r"\d+\s*(\D+?)\s*\d+", question).group(1)
-    sign = SIGNS.get(between, between)
-    if sign == "/":
-        quotient, rest = divmod(a, b)
+def in_digits(question: str) -> str:
+    """The question with numbers in words replaced, but for "one", which is also a pronoun."""
+    for n, word in enumerate(ONES):
+        question = re.sub(
+            rf"(?i)(?<![a-z]){word}(?=s\b|[^a-z]|$)", str(n) if n != 1 else word, question
+        )
+    return question
+
+
+def sum_of(problem: Problem) -> str:
+    """The value of the sum that the reasoning begins with; it has the question's numbers."""
+    written, question = problem.reasoning.split("\n")[0], in_digits(problem.question)
+    assert set(numbers(problem.question)) <= {*numbers(written)}, problem
+    for n in numbers(written):
+        words = {
+            1: "[oO]ne",
+            2: "half|[dD]ouble|[tT]wice|square",
+            3: "third|[tT]riple",
+            4: "quarter",
+        }
+        assert n in numbers(question) or re.search(words.get(n, "^$"), question), problem
+    if "÷" in written:
+        quotient, rest = divmod(*numbers(written))
         return f"{quotient} remainder {rest}" if rest else str(quotient)
-    return str({"+": a + b, "-": a - b, "*": a * b}[sign])
+    return str(eval(written.replace("×", "*")))
 
 
-def comparison(question: str) -> str:
-    found = re.findall(r"\d+(?:\.\d+)?", question)
-    best = min if any(word in question for word in SMALLER) else max
-    return best(found, key=float)
+# Wordings that name what is taken away before what it is taken from.
+TAKEN_FIRST = (
+    r"(subtract|deduct|take|away|remove|give|spend|lose) \w+ (from|of|out of) \w+",
+    r"\w+ (less than|subtracted from|below) \w+", r"(far|much) is it from", r"(much|many) less is",
+    r"add to \w+ to get", r"gap from", r"how much greater than",
+)  # fmt: skip
 
 
-def sorting(question: str) -> str:
-    down = any(word in question for word in DOWN)
-    return ", ".join(map(str, sorted(numbers(question), reverse=down)))
+def difference(problem: Problem) -> str:
+    asked = numbers(re.sub(r"\bone\b", "1", in_digits(problem.question)))
+    a, b = numbers(problem.reasoning.split("\n")[0])
+    first = any(re.search(form, problem.question.lower()) for form in TAKEN_FIRST)
+    assert (a, b) == (tuple(asked[::-1]) if first else tuple(asked)), problem
+    return str(a - b)
 
 
-def letter_count(question: str) -> str:
-    quoted = re.findall(r"[a-z]+", question.replace("'s", ""))
-    for form in (
-        r"How many letters (?:are in|does)(?: the word)? ([a-z]+)",
-        r"How long is the word ([a-z]+)",
-        r'Count the letters in "([a-z]+)"',
-        r"^([a-z]+)有几个字母",
-    ):
-        if found := re.search(form, question):
-            return str(len(found.group(1)))
-    letter = next(w for w in quoted if len(w) == 1)
-    words = [w for w in quoted if len(w) > 1]
-    word = words[0] if question[0].islower() or question.startswith("单词") else words[-1]
-    if "appear in" in question or " in " in question:
-        word = question.rstrip('?."').split()[-1].strip('"')
-    return str(word.count(letter))
+def percentage(problem: Problem) -> str:
+    p, n = numbers(problem.reasoning.split("\n")[0])
+    assert {p, n} <= set(numbers(problem.question))
+    return f"{p * n / 100:g}"
 
 
-def spelling(question: str) -> str:
-    words = re.sub(
-        r"^(Please )?([sS]pell|How do you spell|拼写)( the word| these words)?", "", question
+def equation(problem: Problem) -> str:
+    """The value, put into the equation of the question, makes it true."""
+    name, value = problem.answer.split(" = ")
+    left, right = problem.reasoning.split("\n")[0].split("=")
+    left, right = (
+        re.sub(rf"(\d){name}", rf"\1*{name}", side).replace("×", "*").replace(name, f"({value})")
+        for side in (left, right)
     )
-    return ", ".join(" ".join(w) for w in re.findall("[a-z]+", words))
+    assert eval(left) == eval(right), problem
+    return problem.answer
 
 
-def reversal(question: str) -> str:
-    if ":" in question:
-        return " ".join(reversed(question.split(": ")[1].split()))
-    for form in (
-        r"Reverse the word \"?([a-z]+)", r"Reverse ([a-z]+)$",
-        r"(?:Write|Spell) ([a-z]+) backwards", r"What is ([a-z]+) backwards", r"把([a-z]+)倒",
-    ):  # fmt: skip
-        if found := re.search(form, question):
-            return found.group(1)[::-1]
-    raise AssertionError(question)
+def parity(problem: Problem) -> str:
+    return ("even", "odd")[numbers(problem.question)[0] % 2]
 
 
-def weekday(question: str) -> str:
-    (days,) = numbers(question)
-    sign = -1 if "before" in question or "前" in question else 1
+def comparison(problem: Problem) -> str:
+    found = re.findall(r"\d+(?:\.\d+)?", problem.question)
+    less = re.search(
+        r"smaller|less|lower|lowest|smallest|least|min|哪个小|更小", problem.question.lower()
+    )
+    return (min if less else max)(found, key=float)
+
+
+def sorting(problem: Problem) -> str:
+    down = re.search(
+        r"desc|to (the )?smallest|to small|to low|to least|decreas|downw|reverse|largest first"
+        r"|从大",
+        problem.question.lower(),
+    )
+    return ", ".join(map(str, sorted(numbers(problem.question), reverse=bool(down))))
+
+
+def letter_count(problem: Problem) -> str:
+    letter, colon, shown = problem.reasoning.partition(": ")
+    word = re.sub(r"[\d ]", "", shown if colon else problem.reasoning)
+    assert word in problem.question
+    return str(word.lower().count(letter) if colon else len(word))
+
+
+def spelling(problem: Problem) -> str:
+    assert problem.question.rstrip("?.! ").find(problem.reasoning) >= 0
+    return ", ".join(" ".join(word) for word in problem.reasoning.split())
+
+
+def reversal(problem: Problem) -> str:
+    if "\n" not in problem.reasoning:
+        words = re.findall(r"[A-Za-z]+", problem.reasoning)
+        assert problem.question.endswith(" ".join(words))
+        return " ".join(words[::-1])
+    word = re.sub(r"[\d ]", "", problem.reasoning.split("\n")[0])
+    assert word in problem.question
+    return word[::-1]
+
+
+def weekday(problem: Problem) -> str:
+    question = problem.question
+    days = (numbers(in_digits(question)) or [1])[0]
+    back = re.search("before|ago|minus|yesterday|earlier|back|前", question.lower())
     monday = datetime.date(2024, 1, 1)
     names = [(monday + datetime.timedelta(i)).strftime("%A") for i in range(7)]
     if "星期" in question:
         names = [f"星期{c}" for c in "一二三四五六日"]
     start = next(i for i, name in enumerate(names) if name in question)
-    return names[(start + sign * days) % 7]
+    return names[(start - days if back else start + days) % 7]
 
 
-def date(question: str) -> str:
+def date(problem: Problem) -> str:
+    question = problem.question
     months = [datetime.date(2023, m, 1).strftime("%B") for m in range(1, 13)]
     month = next(i for i, m in enumerate(months, 1) if m in question)
-    if "how many" in question.lower():
+    if not numbers(question) and re.search("days|long|length", question.lower()):
         following = datetime.date(2023 + month // 12, month % 12 + 1, 1)
         return str((following - datetime.timedelta(1)).day)
-    if "month" in question:
-        return months[month % 12]
-    found = re.search(r"(\d+) days after [A-Z][a-z]+ (\d+)", question)
-    when = datetime.date(2023, month, int(found.group(2)))
-    when += datetime.timedelta(int(found.group(1)))
+    if not numbers(question):
+        return months[
+            (
+                month - 2
+                if re.search("before|precede|begins. which|previous", question.lower())
+                else month
+            )
+            % 12
+        ]
+    days = re.search(r"(\d+) days?", re.sub(r"\b[oO]ne day", "1 day", in_digits(question)))[1]
+    name = months[month - 1]
+    day = re.search(rf"{name} (\d+)|(\d+)(?:th)?(?: of)? {name}", question)
+    when = datetime.date(2023, month, int(day[1] or day[2])) + datetime.timedelta(int(days))
     return f"{when:%B} {when.day}"
 
 
-def unit_change(question: str) -> str:
-    (n,) = numbers(question)
-    names = [w for w in re.findall(r"[a-z]+", question) if w in UNITS]
-    after = re.match(r"[^\d]*\d+ ([a-z]+)", question).group(1)
-    target = next(w for w in names if w != after)
-    return f"{round(n * UNITS[after] / UNITS[target])} {target}"
+def unit_change(problem: Problem) -> str:
+    target = problem.answer.split(" ", 1)[1]
+    large, small = re.match(r"1 (\w+) = \d+ (\w+)", problem.reasoning).groups()
+    (n,) = numbers(in_digits(problem.question)) or [1]
+    source = small if target == large else large
+    sizes = [
+        SIZES[name] if name in SIZES else SIZES[name.removesuffix("s")] for name in (source, target)
+    ]
+    assert target in problem.question
+    return f"{round(n * sizes[0] / sizes[1])} {target}"
 
 
-def word_problem(question: str) -> str:
-    values = numbers(question)
+# What a story of each operation says, and no other.
+STORY = {
+    "-": "give|gave|eat|ate|lose|lost|sell|sold|use|spend|break|takes|took|remove|get off|go out"
+    "|leave|go away|fly|drive|stolen|gone|吃了",
+    "×": "each|every|cost|bags|boxes|packs|baskets",
+    "÷": "share|divide|split|equal|gives them|same|puts",
+}
+
+
+def word_problem(problem: Problem) -> str:
+    question, written = problem.question.lower(), problem.reasoning.split("\n")[0]
+    values = numbers(in_digits(question))
     if len(values) == 3:
         return str(values[0] + values[1] - values[2])
-    a, b = values
-    if any(w in question for w in ("boxes", "bags")):
-        return str(a * b)
-    if any(w in question for w in ("gives away", "lost", "吃了")):
-        return str(a - b)
-    return str(a + b)
+    sign = next(sign for sign in "+-×÷" if sign in written)
+    assert bool(re.search(STORY[sign], question)) if sign != "+" else True, problem
+    assert sign != "+" or not re.search("lose|lost|eats|ate|left|remain", question), problem
+    return sum_of(problem)
 
 
 ORACLES = {
-    "addition": arithmetic,
-    "subtraction": arithmetic,
-    "multiplication": arithmetic,
-    "division": arithmetic,
+    "addition": sum_of,
+    "subtraction": difference,
+    "multiplication": sum_of,
+    "division": sum_of,
+    "percentage": percentage,
+    "expression": sum_of,
+    "equation": equation,
+    "parity": parity,
     "comparison": comparison,
     "sorting": sorting,
     "letter count": letter_count,
@@ -154,12 +237,21 @@ ORACLES = {
 }
 
 
+@pytest.mark.parametrize("unseen", [False, True])
 @pytest.mark.parametrize("family", ORACLES)
-def test_answers_agree_with_an_independent_solver(family):
+def test_answers_agree_with_an_independent_solver(family, unseen):
     rng = Random(7)
     for _ in range(400):
-        problem = FAMILIES[family](rng)
-        assert plain(problem.answer) == ORACLES[family](problem.question), problem.question
+        problem = FAMILIES[family](rng, unseen)
+        assert plain(problem.answer) == ORACLES[family](problem), problem
+
+
+def test_no_date_runs_past_the_end_of_february():
+    rng = Random(6)
+    for _ in range(20_000):
+        problem = FAMILIES["date"](rng)
+        if "January" in problem.question:
+            assert problem.answer == date(problem)
 
 
 def test_equations_in_the_reasoning_hold():
@@ -177,7 +269,7 @@ def test_equations_in_the_reasoning_hold():
 def test_small_talk_has_one_answer_per_intent():
     rng = Random(9)
     replies = {FAMILIES["small talk"](rng).answer for _ in range(500)}
-    assert replies == {WHO, HELLO, THANKS, ZH_WHO, ZH_HELLO}
+    assert replies == {WHO, APP, HELLO, THANKS, ZH_WHO, ZH_HELLO}
     assert {FAMILIES["beyond"](rng).answer for _ in range(200)} == {CANNOT, ZH_CANNOT}
 
 
@@ -188,6 +280,23 @@ def test_evaluation_is_held_out_and_large(family):
     assert all(held_out(p.question) for p in problems)
     rng = Random(10)
     assert not any(held_out(training_problem(family, rng).question) for _ in range(300))
+
+
+def test_free_prompts_are_many_and_never_trained_on():
+    prompts = free_prompts()
+    assert len({prompt.text.lower() for prompt in prompts}) == len(prompts) == 200
+    assert all(is_free_prompt(prompt.text) for prompt in prompts)
+    rng = Random(13)
+    for family in FAMILIES:
+        assert not any(is_free_prompt(training_problem(family, rng).question) for _ in range(200))
+
+
+def test_a_free_prompt_is_answered_rightly_declined_or_wrong():
+    known = {prompt.text: prompt for prompt in free_prompts()}
+    found = [known["12*13"].judge(text) for text in ("\n\n156", CANNOT, "36")]
+    assert found == ["right", "declined", "wrong"]
+    assert known["asdfghjkl"].judge(CANNOT) == "declined"
+    assert known["so who are you really?"].judge(WHO) == "right"
 
 
 def test_a_problem_depends_on_its_seed_alone():

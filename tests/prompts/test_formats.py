@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from mlx_deepseek import prompts
 from mlx_deepseek.errors import PromptError
-from mlx_deepseek.prompts import coder, math, prover, r1
-from mlx_deepseek.prompts.markers import BOS, EOS
+from mlx_deepseek.prompts.formats import coder, plain_text, r1
+from mlx_deepseek.prompts.formats.shipped_template import with_template
 from mlx_deepseek.prompts.messages import check
-from mlx_deepseek.prompts.template import shipped
+from mlx_deepseek.prompts.special_tokens import BOS, EOS
+from mlx_deepseek.prompts.template_sandbox import compile_template
 
 HERE = Path(__file__).parent
 RENDERED = json.loads((HERE / "rendered.json").read_text(encoding="utf-8"))
@@ -62,7 +63,7 @@ def test_our_turns_equal_the_shipped_template(format_id, thinking):
     own = prompts.get(format_id)
     if thinking and own.thinking != "optional":
         thinking = own.thinks(None)
-    template = shipped(own, TEMPLATES[format_id])
+    template = with_template(own, TEMPLATES[format_id])
     conversations = [ONE, TWO, REASONED] + ([CALLING, ANSWERED] if own.tools else [])
     for messages in conversations:
         messages = check(messages)
@@ -70,7 +71,7 @@ def test_our_turns_equal_the_shipped_template(format_id, thinking):
             {**m, "content": None} if m.get("tool_calls") and format_id in NULL_CONTENT else dict(m)
             for m in messages
         ]
-        rendered = template.template.render(
+        rendered = compile_template(template.source).render(
             messages=theirs,
             add_generation_prompt=True,
             thinking=thinking,
@@ -122,7 +123,7 @@ def test_any_conversation_equals_the_shipped_template(format_id, data, thinking,
     own = prompts.get(format_id)
     messages = data.draw(conversations(own.supports_tools))
     thinking = own.thinks(thinking)
-    rendered = shipped(own, TEMPLATES[format_id]).template.render(
+    rendered = compile_template(TEMPLATES[format_id]).render(
         messages=messages,
         add_generation_prompt=generate,
         thinking=thinking,
@@ -138,7 +139,7 @@ def test_r1_0528_introduces_tools_as_its_template_does():
         {"type": "function", "function": {"name": name, "description": "größer <&>"}}
         for name in ("f", "g")
     ]
-    template = shipped(own, TEMPLATES["r1_0528_chat"]).template
+    template = compile_template(TEMPLATES["r1_0528_chat"])
     for messages in (ONE, TWO):
         assert own.render(messages, tools=tools) == template.render(
             messages=messages, tools=tools, add_generation_prompt=True, bos_token=BOS
@@ -166,7 +167,7 @@ def test_the_default_of_several_named_templates_counts():
 @pytest.mark.parametrize("source", ["{{ 1 / 0 }}", "{{ messages.nothing.at.all }}", "{% if %}"])
 def test_failing_templates_are_prompt_errors(source):
     with pytest.raises(PromptError, match="template"):
-        shipped(prompts.get("v3_chat"), source).render(ONE)
+        with_template(prompts.get("v3_chat"), source).render(ONE)
 
 
 def test_a_shipped_template_renders_and_ours_reads():
@@ -186,7 +187,7 @@ def test_a_single_tool_call_is_closed_although_the_shipped_template_forgets():
 def test_templates_cannot_reach_python():
     evil = "{{ messages.__class__.__mro__[1].__subclasses__() }}"
     with pytest.raises(PromptError):
-        shipped(prompts.get("v3_chat"), evil).render(ONE)
+        with_template(prompts.get("v3_chat"), evil).render(ONE)
 
 
 def test_v31_thinks_on_request():
@@ -235,19 +236,8 @@ def test_repository_completion():
 
 
 def test_math_asks_for_steps_in_both_languages():
-    assert math.step_by_step("1+1?").endswith("within \\boxed{}.")
-    assert "\\boxed{}中" in math.step_by_step("1+1?", "zh")
-
-
-def test_provers():
-    text = prover.completion("theorem t : True := by\n")
-    assert text.startswith(f"{BOS}Complete the following Lean 4 code:\n\n```lean4\nimport Mathlib")
-    assert text.endswith("theorem t : True := by\n")
-    assert "explanatory comments" in prover.completion("x", cot=True)
-    assert (
-        prover.question("s", cot=False) == "Complete the following Lean 4 code:\n\n```lean4\ns\n```"
-    )
-    assert prover.question("s").endswith("construction of the final formal proof.")
+    assert plain_text.step_by_step("1+1?").endswith("within \\boxed{}.")
+    assert "\\boxed{}中" in plain_text.step_by_step("1+1?", "zh")
 
 
 def test_r1_pieces():

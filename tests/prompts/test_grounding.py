@@ -2,7 +2,7 @@
 
 import pytest
 
-from mlx_deepseek.prompts.grounding import Located, boxes, located
+from mlx_deepseek.prompts.grounding import GroundedBox, boxes, located
 
 SIZE = (1998, 999)
 
@@ -13,15 +13,15 @@ def test_phrases_and_their_boxes():
         "<|ref|> a rug <|/ref|><|det|>[[100, 50, 900, 90]]<|/det|>."
     )
     assert located(answer, SIZE) == (
-        Located("dogs", ((0, 0, 18, 9), (20, 10, 1998, 999))),
-        Located("a rug", ((200, 50, 1800, 90),)),
+        GroundedBox("dogs", ((0, 0, 18, 9), (20, 10, 1998, 999))),
+        GroundedBox("a rug", ((200, 50, 1800, 90),)),
     )
     assert located("Two dogs lie on a rug.", SIZE) == ()
 
 
 def test_a_phrase_that_lost_its_end_does_not_take_the_next():
     answer = "<|ref|>cat and <|ref|>dog<|/ref|><|det|>[[0, 0, 999, 999]]<|/det|>"
-    assert located(answer, SIZE) == (Located("dog", ((0, 0, 1998, 999),)),)
+    assert located(answer, SIZE) == (GroundedBox("dog", ((0, 0, 1998, 999),)),)
 
 
 def test_pixels_are_rounded_down_as_in_the_original():

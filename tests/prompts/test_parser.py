@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from mlx_deepseek import prompts
 from mlx_deepseek.prompts import dsml
-from mlx_deepseek.prompts.markers import (
+from mlx_deepseek.prompts.parser import Delta, OutputParser
+from mlx_deepseek.prompts.special_tokens import (
     CALL_CLOSE,
     CALL_OPEN,
     CALLS_CLOSE,
@@ -18,7 +19,6 @@ from mlx_deepseek.prompts.markers import (
     THINK_OPEN,
     TOOL_SEPARATOR,
 )
-from mlx_deepseek.prompts.parser import Delta, OutputParser
 from mlx_deepseek.prompts.tools import BARE, FENCED, ToolCall
 
 MARKERS = [

@@ -32,6 +32,20 @@ def test_a_picture_among_words_stands_where_it_was_put():
     assert rendered(PATH) == "<image>\n\nAssistant:"
 
 
+def test_a_text_may_say_where_its_pictures_belong():
+    """As the authors' prompts do: "<image>\\nFree OCR."."""
+    assert rendered(PATH, text("<image>\nWhat?")) == "<image>\nWhat?\n\nAssistant:"
+    both = rendered(PATH, URL, text("First: <image>\nThen: <image>\nWhat?"))
+    assert both == "First: <image>\nThen: <image>\nWhat?\n\nAssistant:"
+    assert rendered(text("A <image> B"), PATH) == "A <image> B\n\nAssistant:"
+
+
+@pytest.mark.parametrize("parts", [[text("<image> <image>"), PATH], [text("<image>")]])
+def test_other_numbers_of_places_are_words(parts):
+    shown = SEEING.prompt([{"role": "user", "content": parts}], ["<image>"]).text
+    assert shown.count("<image>") == len(parts) - 1
+
+
 def test_pictures_are_listed_in_order():
     messages = [{"role": "user", "content": [text("x"), PATH]}, {"role": "user", "content": [URL]}]
     assert pictures(messages) == ["a.png", URL["image_url"]["url"]]
@@ -39,7 +53,9 @@ def test_pictures_are_listed_in_order():
 
 @pytest.mark.parametrize("content", [f"a{PICTURE}b", [{"type": "text", "text": f"a{PICTURE}b"}]])
 def test_users_cannot_write_the_sign_of_a_picture(content):
-    assert "ab" in SEEING.render([{"role": "user", "content": content}])
+    rendered = SEEING.render([{"role": "user", "content": content}])
+    assert "a\ufffdb" in rendered
+    assert SEEING.picture not in rendered
 
 
 @pytest.mark.parametrize("part", [{"type": "image"}, {"type": "video", "video": "x"}])

@@ -1,44 +1,28 @@
 """A recipe for a number of bytes: bits go where they lower the divergence most (a knapsack)."""
 
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 
 from mlx_deepseek.errors import ConfigError
-from mlx_deepseek.memory import machine_memory_bytes
-from mlx_deepseek_convert.amounts import in_words
-from mlx_deepseek_convert.planner import draft
-from mlx_deepseek_convert.quality.classes import MTP, TensorClass, class_of, pattern_of
-from mlx_deepseek_convert.quality.layerwise import Progress, part_of, silent
-from mlx_deepseek_convert.quality.remembered import measured_once
+from mlx_deepseek.runtime.memory import machine_memory_bytes
+from mlx_deepseek.runtime.units import in_words, parse_size
+from mlx_deepseek_convert.planning.plan import draft
+from mlx_deepseek_convert.planning.recipes import NEVER, Recipe
+from mlx_deepseek_convert.quality.costs import measured_once, nano_costs
+from mlx_deepseek_convert.quality.layerwise import Progress, no_progress, part_of
 from mlx_deepseek_convert.quality.report import Wanted
 from mlx_deepseek_convert.quality.sensitivity import BITS, STATES_BYTES, Costs
-from mlx_deepseek_convert.quality.shipped import shipped
-from mlx_deepseek_convert.recipes import NEVER, Recipe, Setting
-from mlx_deepseek_convert.source import Source
+from mlx_deepseek_convert.quality.tensor_classes import MTP, TensorClass, class_of, pattern_of
+from mlx_deepseek_convert.source.checkpoint import Source
+from mlx_deepseek_convert.source.formats import Setting
 
-SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kMGT]?)(i?)B", re.IGNORECASE)
-POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 MTP_BITS = 4  # a wrong guess of an MTP layer costs time, not quality
 
 Sizes = Mapping[TensorClass, Mapping[int, int]]  # bytes at each number of bits
 
 
-def parse_size(text: str) -> int:
-    """Bytes of "96GB" (decimal) or "96GiB" (binary).
-
-    Raises:
-        ConfigError: it is no size.
-    """
-    match = SIZE.fullmatch(text.strip())
-    if match is None or float(match[1]) <= 0:
-        raise ConfigError(f"{text!r} is no size. Expected something like 96GB or 15.5GiB.")
-    base = 1024 if match[3] else 1000
-    return int(float(match[1]) * base ** POWERS[match[2].lower()])
-
-
-def fitted(source: Source, size: str, wanted: Wanted, progress: Progress = silent) -> Recipe:
+def fitted(source: Source, size: str, wanted: Wanted, progress: Progress = no_progress) -> Recipe:
     """The recipe for at most `size` (as "96GB") of weights, MTP layers included.
 
     What bits are worth is measured on `wanted` if the source lies here and a layer of it fits into
@@ -52,7 +36,7 @@ def fitted(source: Source, size: str, wanted: Wanted, progress: Progress = silen
     if is_measurable(source):
         costs, origin = measured_once(source, wanted, progress), "measured"
     else:
-        costs, origin = shipped(takes), "nano's costs"
+        costs, origin = nano_costs(takes), "nano's costs"
     chosen = choose(takes, costs, budget_bytes - fixed)
     return recipe(f"fit-{size}", f"{describe(chosen)} ({origin})", chosen)
 

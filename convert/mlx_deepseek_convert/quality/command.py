@@ -36,12 +36,11 @@ def register(subparsers: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure and print; DeepSeekError is the caller's to print."""
-    from mlx_deepseek.commands.terminal import progress_bar
-    from mlx_deepseek_convert.detect import locate
-    from mlx_deepseek_convert.files import write_json
-    from mlx_deepseek_convert.quality.bars import step_bars
+    from mlx_deepseek.commands.terminal import progress_bar, step_bars
     from mlx_deepseek_convert.quality.report import Wanted, measure
+    from mlx_deepseek_convert.source.find import locate
     from mlx_deepseek_convert.upload import QUALITY
+    from mlx_deepseek_convert.write.disk import write_json
 
     with progress_bar() as download:
         folders = locate(args.source, download), locate(args.converted, download)
@@ -55,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
         write_json(folders[1] / QUALITY, figures(measured))
     text = json.dumps(asdict(measured), indent=2) if args.json else as_text(measured)
     sys.stdout.write(f"{text}\n")
+    for warning in measured.warnings:
+        sys.stderr.write(f"warning: {warning}\n")
     return 0
 
 
@@ -66,7 +67,7 @@ def as_text(measured: "Measured") -> str:
 def figures(measured: "Measured") -> dict[str, str]:
     """What was measured, in words and rounded numbers."""
     quality = measured.quality
-    found = {
+    return {
         "tokens scored": f"{quality.tokens:,}",
         "bits per weight": f"{measured.bits_per_weight:.2f}",
         "KL divergence, nats per token": f"{quality.kl:.5f}",
@@ -74,8 +75,3 @@ def figures(measured: "Measured") -> dict[str, str]:
         "perplexity": f"{quality.perplexity:.4f}",
         "perplexity of the source": f"{quality.source_perplexity:.4f}",
     }
-    if measured.nano_accuracy is not None:
-        found["nano's exercises right"] = f"{measured.nano_accuracy:.1%}"
-    if measured.reading_errors is not None:
-        found["nano-ocr's characters wrong"] = f"{measured.reading_errors:.1%}"
-    return found

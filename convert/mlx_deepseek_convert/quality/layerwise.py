@@ -19,39 +19,36 @@ from mlx.utils import tree_unflatten
 from mlx_lm.models.base import create_attention_mask
 
 from mlx_deepseek import models
-from mlx_deepseek.checkpoint import (
-    MTP_KEY,
-    cast,
-    layout,
-    quantize,
-    read_config,
-    read_weights,
-    weight_files,
-)
-from mlx_deepseek.cpu import spread
-from mlx_deepseek.errors import CheckpointError
-from mlx_deepseek.mlx_vlm_names import renamed
+from mlx_deepseek.checkpoint.files import read_config, weight_files
+from mlx_deepseek.checkpoint.load_weights import cast, quantize, read_weights
+from mlx_deepseek.checkpoint.mlx_vlm_names import renamed
+from mlx_deepseek.checkpoint.safetensors_header import read_header
+from mlx_deepseek.errors import CheckpointError, ConfigError
+from mlx_deepseek.generation.prompt_images import PromptImages
+from mlx_deepseek.layers.latent_kv import LatentKV
+from mlx_deepseek.layers.step import Step
+from mlx_deepseek.models import layout
 from mlx_deepseek.models.vision_lm import VisionLM
-from mlx_deepseek.seeing import Eyes
-from mlx_deepseek.tensor_file import read_header
-from mlx_deepseek_convert.detect import is_source
-from mlx_deepseek_convert.laws import Step
-from mlx_deepseek_convert.quality.texts import Batch
-from mlx_deepseek_convert.source import open_source
-from mlx_deepseek_convert.steps import make_steps
+from mlx_deepseek.runtime.cpu import parallelise
+from mlx_deepseek.vision.picture_slots import model_token
+from mlx_deepseek_convert.mapping.steps import make_steps
+from mlx_deepseek_convert.mapping.validate import MappingStep
+from mlx_deepseek_convert.quality.texts import ScoredBatch
+from mlx_deepseek_convert.source.checkpoint import open_source
+from mlx_deepseek_convert.source.find import is_source
 
 Read = Callable[[str], Mapping[str, mx.array]]  # a module's path to its values, names in full
 Progress = Callable[[int, int], None]  # layers done, layers in total
 
 PART = re.compile(r"((?:language\.)?model\.layers\.\d+|.*(?=\.)).*")
-LANGUAGE, SIGHT = "language", "sight"  # of models that see: the language model, and all the rest
+LANGUAGE, VISION = "language", "vision"  # of models that see: the language model, and all the rest
 
 
-def silent(done: int, total: int) -> None:
+def no_progress(done: int, total: int) -> None:
     """Report no progress."""
 
 
-class Stream:
+class LayerwiseModel:
     """A checkpoint in Hugging Face or MLX layout; MTP layers are left out."""
 
     def __init__(self, folder: Path, dtype: mx.Dtype = mx.float32, *, unquantized: bool = False):
@@ -64,13 +61,19 @@ class Stream:
         plain = unquantized or is_source(folder)
         self.model, self._read = _source(folder) if plain else _converted(folder)
         self.sees = isinstance(self.model, VisionLM)
+        self.hyper = getattr(getattr(self.model, "args", None), "hyper", None) is not None
+        if self.hyper and any("engram" in layer for layer in self.model.layers):
+            raise ConfigError(
+                f"{folder}: a model with Engram tables is not run layer by layer, which would read "
+                "the whole tables. Convert it by a recipe of its own, and compare its answers."
+            )
         root = f"{LANGUAGE}." if self.sees else ""
         self.embedding, self.norm = f"{root}model.embed_tokens", f"{root}model.norm"
         self.layers = [f"{root}model.layers.{i}" for i in range(len(self.model.layers))]
         self.tied = "lm_head" not in (self.model.language if self.sees else self.model)
         self.head = self.embedding if self.tied else f"{root}lm_head"
         if mx.default_device().type == mx.DeviceType.cpu:
-            spread(self.model)
+            parallelise(self.model)
 
     @contextmanager
     def part(self, path: str) -> Iterator[Any]:
@@ -79,7 +82,7 @@ class Stream:
         Raises:
             CheckpointError: the values are not those of the module.
         """
-        module = at(self.model, path)
+        module = get_submodule(self.model, path)
         empty = module.parameters()
         start = f"{path}."
         values = {name.removeprefix(start): value for name, value in self._values(path).items()}
@@ -98,52 +101,100 @@ class Stream:
     def _values(self, path: str) -> dict[str, mx.array]:
         return {name: cast(name, value, self.dtype) for name, value in self._read(path).items()}
 
-    def embed(self, batches: Sequence[Batch]) -> list[mx.array]:
+    def embed(self, batches: Sequence[ScoredBatch]) -> list[mx.array]:
         """What the first layer gets, [B, L, D] for each batch; pictures take their places in it."""
         with self.part(self.embedding) as embedding:
-            if not any(batch.sights for batch in batches):
-                return computed([embedding(batch.ids).astype(self.dtype) for batch in batches])
-            with self._sight():
-                eyes = Eyes(self.model)
-                seen = [
-                    mx.concatenate([eyes.embed(row, batch.sights) for row in rows_of(batch.ids)])
+            if not any(batch.images for batch in batches):
+                return evaluated([embedding(batch.ids).astype(self.dtype) for batch in batches])
+            with self._vision():
+                encoder = PromptImages(self.model)
+                embedded = [
+                    mx.concatenate([encoder.embed(row, batch.images) for row in rows_of(batch.ids)])
                     for batch in batches
                 ]
-                return computed([state.astype(self.dtype) for state in seen])
+                return evaluated([state.astype(self.dtype) for state in embedded])
 
     @contextmanager
-    def _sight(self) -> Iterator[None]:
+    def _vision(self) -> Iterator[None]:
         """The values of everything but the language model."""
         children = {name: self.model[name] for name in self.model if name != LANGUAGE}
         empty = {name: _parameters(child) for name, child in children.items()}
-        self.model.update(tree_unflatten(list(self._values(SIGHT).items())))
+        self.model.update(tree_unflatten(list(self._values(VISION).items())))
         try:
             yield
         finally:
             self.model.update(empty)
             mx.clear_cache()
 
-    def hidden(self, batches: Sequence[Batch], progress: Progress = silent) -> list[mx.array]:
+    def hidden(
+        self, batches: Sequence[ScoredBatch], progress: Progress = no_progress
+    ) -> list[mx.array]:
         """Hidden states after the final norm, [B, L, D] for each batch."""
         states = self.embed(batches)
+        if self.hyper:
+            states = self._copies(batches, states, progress)
+        else:
+            for done, path in enumerate(self.layers):
+                with self.part(path) as layer:
+                    states = run_layer(layer, states)
+                progress(done + 1, len(self.layers))
+        with self.part(self.norm) as norm:
+            return evaluated([norm(state) for state in states])
+
+    def _copies(
+        self, batches: Sequence[ScoredBatch], embedded: Sequence[mx.array], progress: Progress
+    ) -> list[mx.array]:
+        """Hidden states before the final norm of a model whose residual stream has copies.
+
+        Its layers route by token numbers, and read what earlier ones have left.
+        """
+        ends = self.model.model.hc_head
+        pairs = zip(batches, embedded, strict=True)
+        steps = [Step.of(told(batch.ids), state) for batch, state in pairs]
+        states = [ends.begin(state) for state in embedded]
         for done, path in enumerate(self.layers):
             with self.part(path) as layer:
-                states = through(layer, states)
+                for place, step in enumerate(steps):
+                    states[place] = layer(states[place], step)
+                    step.shared.pop("taps", None)
+                    mx.eval(states[place], [rows.array for rows in left_behind(step)])
             progress(done + 1, len(self.layers))
-        with self.part(self.norm) as norm:
-            return computed([norm(state) for state in states])
+        with self.part("model.hc_head") as ends:
+            return evaluated([ends(state) for state in states])
+
+    def require_plain(self) -> None:
+        """Refuse a model whose layers cannot be tried one by one.
+
+        Raises:
+            ConfigError: its residual stream has copies.
+        """
+        if self.hyper:
+            raise ConfigError(
+                f"{self.folder}: a model with hyper-connections cannot be calibrated or fitted "
+                "layer by layer. Convert it without --calibrate and --fit, by a recipe of its own."
+            )
 
     def project(self, head: Any, state: mx.array) -> mx.array:
         """Float32 logits [..., vocab] of hidden states [..., D], by the part `self.head`."""
         return (head.as_linear(state) if self.tied else head(state)).astype(mx.float32)
 
 
-def through(layer: nn.Module, states: Sequence[mx.array]) -> list[mx.array]:
+def run_layer(layer: nn.Module, states: Sequence[mx.array]) -> list[mx.array]:
     """Hidden states behind a layer, batch after batch."""
-    return [computed([layer(state, create_attention_mask(state, None))])[0] for state in states]
+    return [evaluated([layer(state, create_attention_mask(state, None))])[0] for state in states]
 
 
-def computed(arrays: list[mx.array]) -> list[mx.array]:
+def told(ids: mx.array) -> mx.array:
+    """Numbers of a prompt as the model is told them."""
+    return mx.array([[model_token(number) for number in row] for row in rows_of(ids)])
+
+
+def left_behind(step: Step) -> list[LatentKV]:
+    """Rows that a layer has left for later ones."""
+    return [rows for rows in step.shared.values() if isinstance(rows, LatentKV)]
+
+
+def evaluated(arrays: list[mx.array]) -> list[mx.array]:
     """The same arrays, evaluated: pending ones would keep weights in memory."""
     mx.eval(arrays)
     return arrays
@@ -154,7 +205,7 @@ def rows_of(ids: mx.array) -> list[list[int]]:
     return np.array(ids).tolist()
 
 
-def at(module: Any, path: str) -> Any:
+def get_submodule(module: Any, path: str) -> Any:
     """The submodule at a dotted path."""
     for name in path.split("."):
         module = module[int(name)] if isinstance(module, list) else module[name]
@@ -164,7 +215,7 @@ def at(module: Any, path: str) -> Any:
 def part_of(name: str, sees: bool = False) -> str:
     """The path of the part that a parameter is read with: its layer, or else its module."""
     if sees and not name.startswith(f"{LANGUAGE}."):
-        return SIGHT
+        return VISION
     return PART.sub(r"\1", name)
 
 
@@ -174,13 +225,13 @@ def _parameters(child: Any) -> Any:
 
 def main_config(folder: Path) -> dict[str, Any]:
     """config.json of the model without its MTP layers."""
-    return {key: value for key, value in read_config(folder).items() if key != MTP_KEY}
+    return models.without_mtp(read_config(folder))
 
 
 def _source(folder: Path) -> tuple[Any, Read]:
     steps, model = make_steps(open_source(folder))
     sees = isinstance(model, VisionLM)
-    by_part: dict[str, list[Step]] = {}
+    by_part: dict[str, list[MappingStep]] = {}
     for step in steps:
         for part in {part_of(name, sees) for name, _ in step.targets}:
             by_part.setdefault(part, []).append(step)

@@ -8,8 +8,8 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_deepseek.errors import CheckpointError
-from mlx_deepseek_convert.quality.layerwise import Progress, Stream, silent
-from mlx_deepseek_convert.quality.texts import Batch
+from mlx_deepseek_convert.quality.layerwise import LayerwiseModel, Progress, no_progress
+from mlx_deepseek_convert.quality.texts import ScoredBatch
 
 POSITIONS_AT_ONCE = 512  # each has a row of logits of both models
 
@@ -26,10 +26,10 @@ class Quality:
 
 
 def compare(
-    source: Stream,
-    converted: Stream,
-    batches: Sequence[Batch],
-    progress: Progress = silent,
+    source: LayerwiseModel,
+    converted: LayerwiseModel,
+    batches: Sequence[ScoredBatch],
+    progress: Progress = no_progress,
 ) -> Quality:
     """Run both checkpoints in layer order over `batches`, and compare their next tokens.
 
@@ -52,7 +52,7 @@ def compare(
     return summarise(sums)
 
 
-def scored_rows(batch: Batch, *states: mx.array) -> Iterator[tuple[mx.array, ...]]:
+def scored_rows(batch: ScoredBatch, *states: mx.array) -> Iterator[tuple[mx.array, ...]]:
     """Hidden states [n, D] of the positions that count, and the tokens [n] that follow them."""
     place = np.flatnonzero(np.array(batch.scored))
     for start in range(0, len(place), POSITIONS_AT_ONCE):

@@ -17,11 +17,19 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from mlx_deepseek_convert.quality.classes import MTP, TensorClass, class_of
-from mlx_deepseek_convert.quality.layerwise import Progress, Stream, at, computed, silent, through
+from mlx_deepseek_convert.planning.recipes import fit
+from mlx_deepseek_convert.quality.layerwise import (
+    LayerwiseModel,
+    Progress,
+    evaluated,
+    get_submodule,
+    no_progress,
+    run_layer,
+)
 from mlx_deepseek_convert.quality.score import scored_rows, summarise, tally
-from mlx_deepseek_convert.quality.texts import Batch
-from mlx_deepseek_convert.recipes import Setting, fit
+from mlx_deepseek_convert.quality.tensor_classes import MTP, TensorClass, class_of
+from mlx_deepseek_convert.quality.texts import ScoredBatch
+from mlx_deepseek_convert.source.formats import Setting
 
 BITS = (2, 3, 4, 5, 6, 8)
 STATES_BYTES = 1 << 30  # hidden states of all variants
@@ -35,8 +43,8 @@ States = list[mx.array]
 
 def measure(
     folder: Path,
-    batches: Sequence[Batch],
-    progress: Progress = silent,
+    batches: Sequence[ScoredBatch],
+    progress: Progress = no_progress,
     *,
     states_bytes: int = STATES_BYTES,
 ) -> Costs:
@@ -47,20 +55,23 @@ def measure(
     Raises:
         CheckpointError, ConfigError: as converting the folder would.
     """
-    stream = Stream(folder, unquantized=True)
+    stream = LayerwiseModel(folder, unquantized=True)
+    stream.require_plain()
     members = classes(stream.model)
-    width = at(stream.model, stream.embedding).weight.shape[-1]
+    width = get_submodule(stream.model, stream.embedding).weight.shape[-1]
     bits, batches = affordable(batches, states_bytes // (4 * width * len(members)))
-    passage = Passage(stream, members, bits, batches)
-    passage.embed()
+    variants = VariantStates(stream, members, bits, batches)
+    variants.embed()
     for done, path in enumerate(stream.layers):
-        passage.layer(path)
+        variants.layer(path)
         progress(done + 1, len(stream.layers))
-    passage.finish()
-    return passage.costs()
+    variants.finish()
+    return variants.costs()
 
 
-def affordable(batches: Sequence[Batch], tokens: int) -> tuple[Sequence[int], Sequence[Batch]]:
+def affordable(
+    batches: Sequence[ScoredBatch], tokens: int
+) -> tuple[Sequence[int], Sequence[ScoredBatch]]:
     """Which bits to carry along, and for which batches, if one of them may have so many tokens."""
     wanted = sum(batch.ids.size for batch in batches)
     for anchors in ANCHORS[:-1]:
@@ -93,15 +104,15 @@ class Variant:
     sums: list[mx.array] = field(default_factory=list)
 
 
-class Passage:
+class VariantStates:
     """The exact model's and all variants' hidden states on their way through the layers."""
 
     def __init__(
         self,
-        stream: Stream,
+        stream: LayerwiseModel,
         members: Mapping[TensorClass, list[str]],
         carried: Sequence[int],
-        batches: Sequence[Batch],
+        batches: Sequence[ScoredBatch],
     ):
         self.stream, self.members, self.batches = stream, members, batches
         self.exact: States = []
@@ -119,7 +130,7 @@ class Passage:
             for member, _ in self._inside(self.stream.embedding):
                 for bits in BITS:
                     pairs = zip(self.batches, self.exact, strict=True)
-                    changed = computed([_words(embedding, *pair, bits) for pair in pairs])
+                    changed = evaluated([_words(embedding, *pair, bits) for pair in pairs])
                     self.changes[member, bits] += _change(changed, self.exact)
                     if bits in self.variants[member]:
                         self.variants[member][bits].states = changed
@@ -127,7 +138,7 @@ class Passage:
     def layer(self, path: str) -> None:
         """Everything through one layer, with the weights of each variant."""
         with self.stream.part(path) as layer:
-            behind = through(layer, self.exact)
+            behind = run_layer(layer, self.exact)
             inside = dict(self._inside(path))
             for member, modules in inside.items():
                 for bits in BITS:
@@ -135,22 +146,22 @@ class Passage:
                         self._advance(member, bits, layer, behind)
             for variant in self._all():
                 if variant.member not in inside and variant.states is not None:
-                    variant.states = through(layer, variant.states)
+                    variant.states = run_layer(layer, variant.states)
             self.exact = behind
 
     def finish(self) -> None:
         """Behind the last layer: logits and divergences."""
         with self.stream.part(self.stream.norm) as norm:
-            self.exact = computed([norm(state) for state in self.exact])
+            self.exact = evaluated([norm(state) for state in self.exact])
             for variant in self._all():
                 if variant.states is not None:
-                    variant.states = computed([norm(state) for state in variant.states])
+                    variant.states = evaluated([norm(state) for state in variant.states])
         with self.stream.part(self.stream.head) as head:
             inside = dict(self._inside(self.stream.head))
             for place, batch in enumerate(self.batches):
                 states = [(variant.states or self.exact)[place] for variant in self._all()]
                 for truth, *guesses, tokens in scored_rows(batch, self.exact[place], *states):
-                    expected = computed([self.stream.project(head, truth)])[0]
+                    expected = evaluated([self.stream.project(head, truth)])[0]
                     for variant, guess in zip(self._all(), guesses, strict=True):
                         with quantized(inside.get(variant.member, ()), variant.bits):
                             logits = self.stream.project(head, guess)
@@ -185,19 +196,19 @@ class Passage:
         for member, paths in self.members.items():
             inner = [path for path in paths if path == part or path.startswith(f"{part}.")]
             if inner:
-                yield member, [at(self.stream.model, path) for path in inner]
+                yield member, [get_submodule(self.stream.model, path) for path in inner]
 
     def _advance(self, member: TensorClass, bits: int, layer: Any, behind: States) -> None:
         """A class through a layer that has it in `bits` now."""
         variant = self.variants[member].get(bits)
         if variant is None or variant.states is None or self._estimates(member):
-            changed = through(layer, self.exact)
+            changed = run_layer(layer, self.exact)
             self.changes[member, bits] += _change(changed, behind)
             if variant is not None and variant.states is None:
                 variant.states = changed
                 return
         if variant is not None:
-            variant.states = through(layer, variant.states or self.exact)
+            variant.states = run_layer(layer, variant.states or self.exact)
 
     def _estimates(self, member: TensorClass) -> bool:
         return len(self.variants[member]) < len(BITS)
@@ -211,7 +222,7 @@ def _change(changed: States, exact: States) -> float:
     return float(part / whole)
 
 
-def _words(embedding: Any, batch: Batch, exact: mx.array, bits: int) -> mx.array:
+def _words(embedding: Any, batch: ScoredBatch, exact: mx.array, bits: int) -> mx.array:
     """Embeddings of a batch in `bits`, with pictures' features as they are."""
     words = stored(embedding(mx.maximum(batch.ids, 0)), bits).astype(exact.dtype)
     return mx.where(batch.ids[..., None] < 0, exact, words)

@@ -1,6 +1,6 @@
 """Token sequences to measure and calibrate on: a text, or the embedded models' own exercises."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -9,31 +9,32 @@ from typing import Any
 
 import mlx.core as mx
 
+from mlx_deepseek import models
+from mlx_deepseek.catalog.embedded import NANO, NANO_OCR
 from mlx_deepseek.errors import DeepSeekError
-from mlx_deepseek.models.vision_lm import VisionLM
-from mlx_deepseek.nano.evaluate import by_length
-from mlx_deepseek.nano.problem import Problem, plain
+from mlx_deepseek.generation.prompt_images import PlacedImages, PromptImages
+from mlx_deepseek.nano.ocr.data import encode
+from mlx_deepseek.nano.ocr.evaluate import held_out as unseen
+from mlx_deepseek.nano.ocr.pictures import KINDS, Example, example
+from mlx_deepseek.nano.ocr.tokenizer import IMAGE, build_tokenizer
 from mlx_deepseek.nano.tasks import FAMILIES, asked, evaluation_problems, reply, training_problem
-from mlx_deepseek.nano.tokenizer import BOS
-from mlx_deepseek.nano_ocr.data import encode
-from mlx_deepseek.nano_ocr.evaluate import held_out as unseen
-from mlx_deepseek.nano_ocr.pictures import KINDS, Example, example
-from mlx_deepseek.nano_ocr.tokenizer import IMAGE, build_tokenizer
-from mlx_deepseek.seeing import Eyes, Sights
+from mlx_deepseek.nano.tasks.problem import Problem, plain
+from mlx_deepseek.nano.text.evaluate import by_length
+from mlx_deepseek.nano.text.tokenizer import BOS
 
 ROWS = 8  # sequences per batch
 
 
 @dataclass(frozen=True)
-class Batch:
+class ScoredBatch:
     """Sequences ids [B, L] without padding; tokens from position `first` [B] on are scored.
 
-    Negative numbers are places of the pictures in `sights`.
+    Negative numbers are places of the pictures in `images`.
     """
 
     ids: mx.array
     first: mx.array
-    sights: Sights = field(default_factory=dict)
+    images: PlacedImages = field(default_factory=dict)
 
     @property
     def scored(self) -> mx.array:
@@ -58,7 +59,9 @@ def read_text(path: Path) -> str:
         raise DeepSeekError(f"{path}: cannot be read as text ({error}).") from error
 
 
-def of_text(text: str, tokenizer: Any, length: int = 512, limit: int | None = None) -> list[Batch]:
+def of_text(
+    text: str, tokenizer: Any, length: int = 512, limit: int | None = None
+) -> list[ScoredBatch]:
     """The text's first `limit` tokens in sequences of `length`, each after the tokenizer's BOS.
 
     Raises:
@@ -74,7 +77,9 @@ def of_text(text: str, tokenizer: Any, length: int = 512, limit: int | None = No
     return of_rows(rows, [max(1, len(start))] * len(rows))
 
 
-def of_nano(tokenizer: Any, count: int, *, held_out: bool, seed: int = 0) -> list[Batch]:
+def of_nano(
+    tokenizer: Any, config: Mapping[str, Any], count: int, *, held_out: bool, seed: int = 0
+) -> list[ScoredBatch]:
     """`count` worked exercises of each of nano's families; their replies are scored.
 
     `held_out`: those that training and calibration never see.
@@ -89,23 +94,29 @@ def of_nano(tokenizer: Any, count: int, *, held_out: bool, seed: int = 0) -> lis
     return of_rows(rows, starts)
 
 
-def of_nano_ocr(model: VisionLM, count: int, *, held_out: bool, seed: int = 0) -> list[Batch]:
+def of_nano_ocr(
+    tokenizer: Any, config: Mapping[str, Any], count: int, *, held_out: bool, seed: int = 0
+) -> list[ScoredBatch]:
     """`count` pictures of each of nano-ocr's kinds; their right answers are scored.
 
     Raises:
         DeepSeekError: no font to draw them is installed.
     """
-    tokenizer = build_tokenizer()
-    eyes = Eyes(model)
-    rows, starts, sights = [], [], {}
+    model: Any = models.build(config)
+    tokenizer, encoder = build_tokenizer(), PromptImages(model)
+    rows, starts, images = [], [], {}
     for kind in KINDS:
         for item in _pictures(kind, count, held_out, seed):
             head, tail = encode(tokenizer, item)
-            head, seen = eyes.place(head, tokenizer.token_to_id(IMAGE), [item.picture])
+            head, placed = encoder.place(head, tokenizer.token_to_id(IMAGE), [item.picture])
             rows.append(head + tail)
             starts.append(len(head))
-            sights |= seen
-    return of_rows(rows, starts, sights)
+            images |= placed
+    return of_rows(rows, starts, images)
+
+
+# What the embedded models are measured on.
+EXERCISES: Mapping[str, Callable[..., list[ScoredBatch]]] = {NANO: of_nano, NANO_OCR: of_nano_ocr}
 
 
 def _pictures(kind: str, count: int, held_out: bool, seed: int) -> list[Example]:
@@ -123,13 +134,13 @@ def _problems(family: str, count: int, held_out: bool, seed: int) -> list[Proble
 
 
 def of_rows(
-    rows: Sequence[list[int]], first: Sequence[int], sights: Sights | None = None
-) -> list[Batch]:
+    rows: Sequence[list[int]], first: Sequence[int], images: PlacedImages | None = None
+) -> list[ScoredBatch]:
     """Rows of equal length together; each is scored from its `first` position on."""
     batches = []
     for group in by_length(rows):
         for start in range(0, len(group), ROWS):
             some = group[start : start + ROWS]
             ids = mx.array([rows[i] for i in some])
-            batches.append(Batch(ids, mx.array([first[i] for i in some]), sights or {}))
+            batches.append(ScoredBatch(ids, mx.array([first[i] for i in some]), images or {}))
     return batches

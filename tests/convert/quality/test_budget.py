@@ -5,43 +5,22 @@ import json
 
 import pytest
 
+from mlx_deepseek.catalog.embedded import checkpoint_path
 from mlx_deepseek.errors import ConfigError
-from mlx_deepseek.nano import checkpoint_path
 from mlx_deepseek_convert import command
-from mlx_deepseek_convert.planner import make_plan
-from mlx_deepseek_convert.quality.budget import (
-    choose,
-    describe,
-    fitted,
-    parse_size,
-    recipe,
-    sizes,
-)
-from mlx_deepseek_convert.quality.classes import TensorClass, class_of, pattern_of
-from mlx_deepseek_convert.quality.layerwise import Stream
+from mlx_deepseek_convert.planning.plan import make_plan
+from mlx_deepseek_convert.quality.budget import choose, describe, fitted, recipe, sizes
+from mlx_deepseek_convert.quality.costs import nano_costs
+from mlx_deepseek_convert.quality.layerwise import LayerwiseModel
 from mlx_deepseek_convert.quality.report import Wanted, sequences
 from mlx_deepseek_convert.quality.score import compare
 from mlx_deepseek_convert.quality.sensitivity import BITS
-from mlx_deepseek_convert.quality.shipped import shipped
-from mlx_deepseek_convert.source import open_source
+from mlx_deepseek_convert.quality.tensor_classes import TensorClass, class_of, pattern_of
+from mlx_deepseek_convert.source.checkpoint import open_source
 from mlx_deepseek_convert.upload import check_whole
 
 FIRST, SECOND = TensorClass("a"), TensorClass("b")
 TAKES = {FIRST: {b: 10 * b for b in BITS}, SECOND: {b: 100 * b for b in BITS}}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [("96GB", 96 * 10**9), ("1.5 GiB", 3 * 2**29), ("800kB", 800_000), ("5B", 5)],
-)
-def test_sizes_in_words(text, expected):
-    assert parse_size(text) == expected
-
-
-@pytest.mark.parametrize("text", ["", "96", "GB", "-1GB", "0GB", "96 gigs"])
-def test_what_is_no_size(text):
-    with pytest.raises(ConfigError, match="96GB"):
-        parse_size(text)
 
 
 def test_bits_go_where_a_byte_saves_most():
@@ -91,7 +70,7 @@ def test_classes(path, expected):
 def test_a_chosen_recipe_is_what_the_plan_stores(goldens_root, case):
     source = open_source(goldens_root / case)
     takes, fixed = sizes(source)
-    costs = shipped(takes)
+    costs = nano_costs(takes)
     smallest, largest = (fixed + sum(t[b] for t in takes.values()) for b in (2, 8))
     budget = (smallest + 2 * largest) // 3
     chosen = choose(takes, costs, budget - fixed)
@@ -123,7 +102,7 @@ def test_words_for_a_choice():
 def test_shipped_costs_keep_their_sum_over_more_layers():
     few = [TensorClass("routed experts", i) for i in range(1, 4)]
     many = [TensorClass("routed experts", i) for i in range(3, 61)]
-    totals = [sum(shipped(layers)[m][3] for m in layers) for layers in (few, many)]
+    totals = [sum(nano_costs(layers)[m][3] for m in layers) for layers in (few, many)]
     assert totals[0] == pytest.approx(totals[1], rel=0.1)
 
 
@@ -147,7 +126,7 @@ def test_converting_nano_to_a_budget(tmp_path, capsys, monkeypatch):
     check_whole(target)  # checksums are those after calibration
     assert [path.name for path in tmp_path.iterdir() if "plain" in path.name] == []
     batches = sequences(checkpoint_path(), Wanted(count=1))
-    assert compare(Stream(checkpoint_path()), Stream(target), batches).top1 > 0.9
+    assert compare(LayerwiseModel(checkpoint_path()), LayerwiseModel(target), batches).top1 > 0.9
 
 
 def test_a_budget_for_what_is_not_here_takes_shipped_costs(goldens_root, monkeypatch):

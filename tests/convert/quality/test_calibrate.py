@@ -4,20 +4,23 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlx_deepseek.catalog.embedded import checkpoint_path
+from mlx_deepseek.checkpoint.safetensors_header import read_header
 from mlx_deepseek.errors import CheckpointError
-from mlx_deepseek.nano import checkpoint_path
-from mlx_deepseek.tensor_file import read_header
+from mlx_deepseek.layers import chunking
 from mlx_deepseek_convert import convert
-from mlx_deepseek_convert.planner import make_plan
-from mlx_deepseek_convert.quality.calibrate import calibrate
-from mlx_deepseek_convert.quality.layerwise import Stream
-from mlx_deepseek_convert.quality.observe import PRIOR_ROWS, Inputs, observe
+from mlx_deepseek_convert.planning.plan import make_plan
+from mlx_deepseek_convert.planning.recipes import NEVER, Recipe
+from mlx_deepseek_convert.quality import calibrate as module
+from mlx_deepseek_convert.quality.calibrate import calibrate, convert_calibrated
+from mlx_deepseek_convert.quality.layer_inputs import PRIOR_ROWS, Inputs, observe
+from mlx_deepseek_convert.quality.layerwise import LayerwiseModel
 from mlx_deepseek_convert.quality.report import Wanted, sequences
 from mlx_deepseek_convert.quality.score import compare
-from mlx_deepseek_convert.quality.texts import Batch
-from mlx_deepseek_convert.recipes import NEVER, Recipe, Setting
-from mlx_deepseek_convert.source import open_source
-from mlx_deepseek_convert.write import execute
+from mlx_deepseek_convert.quality.texts import ScoredBatch
+from mlx_deepseek_convert.source.checkpoint import open_source
+from mlx_deepseek_convert.source.formats import Setting
+from mlx_deepseek_convert.write.run import execute
 
 UNIFORM = Recipe("3 bits everywhere", "", NEVER, NEVER, Setting(3))
 
@@ -27,8 +30,8 @@ def seen():
     return sequences(checkpoint_path(), Wanted(count=1), held_out=False)
 
 
-def unscored(ids: mx.array) -> Batch:
-    return Batch(ids, mx.zeros(len(ids), mx.int32))
+def unscored(ids: mx.array) -> ScoredBatch:
+    return ScoredBatch(ids, mx.zeros(len(ids), mx.int32))
 
 
 def tensors(folder) -> dict[str, mx.array]:
@@ -37,15 +40,15 @@ def tensors(folder) -> dict[str, mx.array]:
 
 def test_nano_comes_much_closer_in_the_same_format(tmp_path, seen):
     execute(make_plan(open_source(checkpoint_path()), UNIFORM), tmp_path / "out")
-    measured = sequences(checkpoint_path(), Wanted(count=2))
-    source = Stream(checkpoint_path())
+    measured = sequences(checkpoint_path(), Wanted(count=1))[::2]
+    source = LayerwiseModel(checkpoint_path())
     config = (tmp_path / "out" / "config.json").read_bytes()
     header = read_header(tmp_path / "out" / "model.safetensors")
     before = tensors(tmp_path / "out")
     mx.eval(before)
-    plain = compare(source, Stream(tmp_path / "out"), measured)
-    calibrate(checkpoint_path(), tmp_path / "out", seen)
-    fed_back = compare(source, Stream(tmp_path / "out"), measured)
+    plain = compare(source, LayerwiseModel(tmp_path / "out"), measured)
+    calibrate(checkpoint_path(), tmp_path / "out", seen[::2])
+    fed_back = compare(source, LayerwiseModel(tmp_path / "out"), measured)
     assert fed_back.kl < 0.4 * plain.kl
     assert read_header(tmp_path / "out" / "model.safetensors") == header
     assert (tmp_path / "out" / "config.json").read_bytes() == config
@@ -68,6 +71,27 @@ def test_other_architectures_and_formats(goldens_root, goldens, tmp_path, case, 
     assert same == (recipe == "mxfp4")
 
 
+@pytest.mark.parametrize("case", ["deepseek_v3", "deepseek_v32"])
+def test_up_projections_that_are_taken_in_parts(goldens_root, goldens, tmp_path, case, monkeypatch):
+    """As of many heads at long prompts: layers then read `embed_q`'s arrays, not call it."""
+    monkeypatch.setattr(chunking, "AT_A_TIME_CPU", 1)
+    monkeypatch.setattr(chunking, "AT_A_TIME_GPU", 1)
+    convert(goldens_root / case, tmp_path / "out", "3bit")
+    before = tensors(tmp_path / "out")
+    mx.eval(before)
+    calibrate(goldens_root / case, tmp_path / "out", [unscored(goldens(case)["input_ids"])])
+    after = tensors(tmp_path / "out")
+    assert not all(mx.array_equal(before[name], after[name]) for name in before)
+
+
+def test_what_fails_leaves_nothing_behind(tmp_path, monkeypatch):
+    planned = make_plan(open_source(checkpoint_path()), UNIFORM)
+    monkeypatch.setattr(module, "calibrate", lambda *args, **options: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        convert_calibrated(planned, tmp_path / "out", Wanted(count=1))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_another_model_is_refused(goldens_root, tmp_path):
     convert(goldens_root / "deepseek_v2", tmp_path / "out", "4bit")
     with pytest.raises(CheckpointError):
@@ -75,7 +99,7 @@ def test_another_model_is_refused(goldens_root, tmp_path):
 
 
 def test_what_modules_are_given(goldens_root):
-    stream = Stream(goldens_root / "deepseek_v3")
+    stream = LayerwiseModel(goldens_root / "deepseek_v3")
     ids = mx.array([[5, 6, 7, 8], [9, 10, 11, 12]])
     states = stream.embed([unscored(ids)])
     moe = stream.layers[-1]

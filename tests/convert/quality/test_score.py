@@ -7,13 +7,15 @@ import math
 import mlx.core as mx
 import pytest
 
+from mlx_deepseek.catalog.embedded import checkpoint_path
 from mlx_deepseek.errors import CheckpointError, DeepSeekError
-from mlx_deepseek.nano import checkpoint_path
-from mlx_deepseek_convert import convert
+from mlx_deepseek_convert import RECIPES, convert
 from mlx_deepseek_convert.quality import command
+from mlx_deepseek_convert.quality.layerwise import LayerwiseModel
 from mlx_deepseek_convert.quality.report import Wanted, bits_per_weight, measure, sequences
 from mlx_deepseek_convert.quality.score import summarise, tally
 from mlx_deepseek_convert.quality.texts import of_text
+from mlx_deepseek_convert.quality.weight_errors import unusual_losses
 
 
 def test_known_distributions():
@@ -25,6 +27,34 @@ def test_known_distributions():
     assert quality.top1 == 0.5
     assert quality.perplexity == pytest.approx(math.exp(-(math.log(0.25) + math.log(0.1)) / 2))
     assert quality.source_perplexity == pytest.approx((0.5 * 0.1) ** -0.5)
+
+
+def test_a_class_that_lost_more_than_usual_is_named(tmp_path, capsys):
+    """As nvfp4 without a scale per expert did with small weights."""
+    convert(checkpoint_path(), tmp_path / "out", "4bit")
+    source, converted = (
+        LayerwiseModel(checkpoint_path(), unquantized=True),
+        LayerwiseModel(tmp_path / "out"),
+    )
+    assert unusual_losses(source, converted) == []
+    path = tmp_path / "out" / "model.safetensors"
+    tensors = mx.load(str(path))
+    name = "model.layers.2.mlp.switch_mlp.down_proj.scales"
+    tensors[name] = tensors[name] * 0
+    mx.save_safetensors(str(path), tensors, {"format": "mlx"})
+    (found,) = unusual_losses(source, LayerwiseModel(tmp_path / "out"))
+    assert found.startswith("routed experts, layer 2: ")
+    assert found.endswith("4-bit affine usually loses 9.1%.")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_no_recipe_loses_more_than_it_usually_does(goldens_root, tmp_path, recipe):
+    case = goldens_root / "deepseek_moe_16b"
+    convert(case, tmp_path / "out", recipe)
+    assert (
+        unusual_losses(LayerwiseModel(case, unquantized=True), LayerwiseModel(tmp_path / "out"))
+        == []
+    )
 
 
 def test_other_vocabularies_are_refused():
@@ -43,16 +73,13 @@ def test_fewer_bits_are_further_away(nano_2bit, tmp_path):
     near = measure(checkpoint_path(), tmp_path / "8bit", wanted)
     far = measure(checkpoint_path(), nano_2bit, wanted)
     assert 0 <= near.quality.kl < 1e-4 < far.quality.kl
-    assert near.nano_accuracy is not None
-    assert far.nano_accuracy is not None
-    assert near.nano_accuracy >= far.nano_accuracy
     assert 8.5 < near.bits_per_weight < 9
     assert far.bits_per_weight < near.bits_per_weight
 
 
 def test_the_size_is_that_of_the_main_model(nano_2bit):
     stored = (nano_2bit / "model.safetensors").stat().st_size
-    assert 0.97 * stored < bits_per_weight(nano_2bit) / 8 * 1_208_984 < stored
+    assert 0.97 * stored < bits_per_weight(nano_2bit) / 8 * 1_307_288 < stored
 
 
 def test_held_out_exercises_are_not_those_for_calibration():

@@ -3,18 +3,18 @@
 import mlx.core as mx
 import pytest
 
-from mlx_deepseek.checkpoint import load_source
-from mlx_deepseek.nano import checkpoint_path
+from mlx_deepseek.catalog.embedded import checkpoint_path
+from mlx_deepseek.checkpoint.load_weights import load_source
 from mlx_deepseek_convert import convert
-from mlx_deepseek_convert.quality import remembered
-from mlx_deepseek_convert.quality.classes import TensorClass
-from mlx_deepseek_convert.quality.layerwise import silent
+from mlx_deepseek_convert.quality import costs as remembered_costs
+from mlx_deepseek_convert.quality.costs import nano_costs
+from mlx_deepseek_convert.quality.layerwise import no_progress
 from mlx_deepseek_convert.quality.report import Wanted, sequences
 from mlx_deepseek_convert.quality.score import scored_rows, summarise, tally
 from mlx_deepseek_convert.quality.sensitivity import BITS, affordable, classes, measure, quantized
-from mlx_deepseek_convert.quality.shipped import shipped
-from mlx_deepseek_convert.quality.texts import Batch
-from mlx_deepseek_convert.source import open_source
+from mlx_deepseek_convert.quality.tensor_classes import TensorClass
+from mlx_deepseek_convert.quality.texts import ScoredBatch
+from mlx_deepseek_convert.source.checkpoint import open_source
 
 CASES = [
     "deepseek_moe_16b",
@@ -39,7 +39,7 @@ def costs(exercises):
 
 
 def test_they_fall_with_bits(costs):
-    assert costs.keys() == shipped(costs).keys()
+    assert costs.keys() == nano_costs(costs).keys()
     for member, cost in costs.items():
         assert cost[2] > cost[4] > cost[8] > -1e-6, member
 
@@ -83,7 +83,7 @@ def test_too_little_room_takes_fewer_sequences(exercises):
 @pytest.mark.parametrize("case", CASES)
 def test_of_every_architecture(goldens_root, goldens, case):
     ids = goldens(case).get("input_ids", mx.arange(5, 20)[None])[:1, :12]
-    batch = Batch(ids, mx.array([1]))
+    batch = ScoredBatch(ids, mx.array([1]))
     costs = measure(goldens_root / case, [batch])
     assert TensorClass("head") in costs or TensorClass("embedding") in costs
     assert all(found.keys() == set(BITS) for found in costs.values())
@@ -99,10 +99,10 @@ def test_of_an_mlx_checkpoint(tmp_path, exercises, costs):
 def test_they_are_measured_once(tmp_path, monkeypatch, costs):
     calls = []
     monkeypatch.setenv("MLX_DEEPSEEK_CACHE", str(tmp_path))
-    monkeypatch.setattr(remembered, "measure", lambda *args: calls.append(args) or costs)
+    monkeypatch.setattr(remembered_costs, "measure", lambda *args: calls.append(args) or costs)
     source, wanted = open_source(checkpoint_path()), Wanted(count=1)
-    assert remembered.measured_once(source, wanted, silent) == costs
-    assert remembered.measured_once(source, wanted, silent) == costs
+    assert remembered_costs.measured_once(source, wanted, no_progress) == costs
+    assert remembered_costs.measured_once(source, wanted, no_progress) == costs
     assert len(calls) == 1
-    remembered.measured_once(source, Wanted(count=2), silent)
+    remembered_costs.measured_once(source, Wanted(count=2), no_progress)
     assert len(calls) == 2

@@ -1,0 +1,1 @@
+"""The loaded model and the queue of what tabs ask of it."""

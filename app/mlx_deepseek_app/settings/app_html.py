@@ -1,0 +1,26 @@
+"""The part of the settings that is about the app itself; `look.js` keeps it in the browser."""
+
+from mlx_deepseek import __version__
+
+ACCENTS = {"blue": "Blue", "violet": "Violet", "teal": "Teal", "green": "Green", "rose": "Rose"}
+SIZES = {"small": "Small", "medium": "Medium", "large": "Large"}
+
+
+def app_html() -> str:
+    """Accent colour, text size, and what this is."""
+    return (
+        f"<h3>Appearance</h3>{_choices('accent', 'Accent colour', ACCENTS)}"
+        f"{_choices('size', 'Text size', SIZES)}"
+        f"<h3>About</h3><p>mlx-deepseek {__version__} · MIT</p>"
+        "<p>Runs on this machine; nothing you write leaves it.</p>"
+    )
+
+
+def _choices(name: str, label: str, names: dict[str, str]) -> str:
+    buttons = "".join(
+        f'<button type="button" data-{name}="{value}" aria-pressed="false" title="{said}">'
+        f"<span>{said}</span></button>"
+        for value, said in names.items()
+    )
+    group = f'<div role="group" class="{name}s" aria-label="{label}">'
+    return f"{group}<span>{label}</span>{buttons}</div>"

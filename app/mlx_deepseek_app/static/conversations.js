@@ -1,0 +1,224 @@
+// The list of conversations and the tools of messages: what the page does before it asks the server.
+window.conversations = (() => {
+  const $ = (selector) => document.querySelector(selector);
+  const BYTES_AT_MOST = 128 << 20; // as in import_export.py
+
+  // -- buttons that ask again ---------------------------------------------------------------
+  const sure = (button, question) => {
+    if (button.dataset.sure) return true;
+    const label = words.was(button, "aria-label");
+    const text = [...button.childNodes];
+    Object.assign(button.dataset, { sure: "1" });
+    button.replaceChildren(question);
+    button.setAttribute("aria-label", `${question} ${label}`);
+    const reset = () => {
+      delete button.dataset.sure;
+      button.replaceChildren(...text);
+      button.setAttribute("aria-label", label);
+    };
+    button.addEventListener("blur", reset, { once: true });
+    setTimeout(() => button.isConnected && button.dataset.sure && reset(), 6000);
+    button.focus();
+    return false;
+  };
+
+  // -- the list -----------------------------------------------------------------------------
+  const more = (line) => {
+    const acts = line.querySelector(".acts");
+    acts.hidden = !acts.hidden;
+    line.querySelector("[data-act=more]").setAttribute("aria-expanded", String(!acts.hidden));
+    if (!acts.hidden) acts.scrollIntoView({ block: "nearest" });
+    return !acts.hidden;
+  };
+  const rename = (line, send) => {
+    const button = line.querySelector("[data-act=open]");
+    const title = button.textContent;
+    const input = Object.assign(document.createElement("input"), { value: title, maxLength: 60 });
+    input.setAttribute("aria-label", `New title of ${title}`);
+    let ended = false; // replacing it takes the focus from it, which would end it again
+    const end = (keep) => {
+      if (ended || !input.isConnected) return;
+      ended = true;
+      input.replaceWith(button);
+      button.focus();
+      const wanted = input.value.trim();
+      if (keep && wanted && wanted !== title) send({ act: "rename", key: line.dataset.id, value: wanted });
+    };
+    input.addEventListener("keydown", (event) => {
+      if (event.isComposing || !["Enter", "Escape"].includes(event.key)) return;
+      event.stopPropagation();
+      event.preventDefault();
+      end(event.key === "Enter");
+    });
+    input.addEventListener("blur", () => end(true));
+    button.replaceWith(input);
+    input.select();
+  };
+  const list = (element, watch, send) => {
+    let focus = null; // what had it before the list was drawn again
+    let unfolded = ""; // whose menu is open
+    element.addEventListener("click", (event) => {
+      const button = event.target.closest("button[data-act]");
+      const line = button?.closest("li");
+      if (!line) return;
+      const { act } = button.dataset;
+      const key = line.dataset.id;
+      focus = { act: act === "open" ? "open" : "more", key };
+      unfolded = "";
+      if (act === "more" && more(line)) unfolded = key;
+      else if (act === "open") location.hash = `#chat/${key}`;
+      else if (act === "rename") rename(line, send.arrange);
+      else if (act === "pin") send.arrange({ act, key, value: "pinned" in line.dataset ? "" : "1" });
+      else if (act === "delete") { if (sure(button, "Delete for good?")) send.arrange({ act, key, value: "" }); }
+      else send.take({ key, kind: act });
+    });
+    document.addEventListener("click", (event) => {
+      if (!event.target.closest?.("#import-button")) return;
+      const picker = Object.assign(document.createElement("input"), { type: "file", accept: ".json" });
+      picker.addEventListener("change", async () => {
+        const [file] = picker.files;
+        // a file that is too large is refused by the server too; it need not travel for that
+        if (file) send.bring({ text: file.size > BYTES_AT_MOST ? " ".repeat(BYTES_AT_MOST + 1) : await file.text() });
+      });
+      picker.click();
+    });
+    watch("value", () => {
+      const has = (key) => Boolean(element.querySelector(`li[data-id="${CSS.escape(key)}"]`));
+      shell.opened(element.querySelector("[data-open]")?.dataset.open ?? "", send.open, has);
+      const open = unfolded && element.querySelector(`li[data-id="${CSS.escape(unfolded)}"]`);
+      if (open) more(open);
+      if (focus && document.activeElement === document.body) {
+        const line = element.querySelector(`li[data-id="${CSS.escape(focus.key)}"]`);
+        (line?.querySelector(`[data-act=${focus.act}]`) ?? $("#new-button"))?.focus({ preventScroll: true });
+      }
+      focus = null;
+    });
+  };
+
+  // -- tools of messages ---------------------------------------------------------------------
+  // stands in the place of the message, which content.css hides meanwhile
+  const editor = ({ id, text, user }, send, back) => {
+    const box = Object.assign(document.createElement("form"), { className: "message-editor" });
+    const area = Object.assign(document.createElement("textarea"), { value: text, rows: 1 });
+    area.setAttribute("aria-label", user ? "Edit your message" : "Edit this reply");
+    const keys = Object.assign(document.createElement("small"), { textContent: `Enter: ${user ? "send" : "save"} · Shift+Enter: new line · Esc: cancel` });
+    const buttons = ["Cancel", user ? "Send" : "Save"].map((word) => Object.assign(document.createElement("button"), { textContent: word }));
+    buttons[0].type = "button";
+    box.append(area, keys, ...buttons);
+    box.end = () => { box.ended = true; box.remove(); };
+    const end = (value) => {
+      box.end();
+      back.focus({ preventScroll: true });
+      if (!value.trim() || value === text) return;
+      if (user) send.ask({ key: id, value }); else send.change({ act: "rewrite", key: id, value });
+    };
+    const fit = () => { area.style.height = "auto"; area.style.height = `${area.scrollHeight + 2}px`; };
+    box.addEventListener("submit", (event) => { event.preventDefault(); end(area.value); });
+    buttons[0].addEventListener("click", () => end(""));
+    area.addEventListener("input", fit);
+    area.addEventListener("keydown", (event) => {
+      if (event.isComposing) return;
+      if (event.key === "Escape") { event.stopPropagation(); end(""); }
+      else if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); end(area.value); }
+    });
+    box.edits = (message) => message?.id === id && message.text === text;
+    box.begin = () => { fit(); area.focus(); box.scrollIntoView({ block: "nearest" }); };
+    return box;
+  };
+  const toolsOf = ({ id, user, text, version: [at, of] }) => {
+    const what = user ? "message" : "reply";
+    const tools = Object.assign(document.createElement("span"), { className: "message-tools" });
+    const add = (act, text, label, disabled = false) => {
+      const button = Object.assign(document.createElement("button"), { type: "button", textContent: text, disabled });
+      Object.assign(button.dataset, { message: id, act });
+      button.setAttribute("aria-label", label);
+      button.title = label;
+      tools.append(button);
+    };
+    if (of > 1) {
+      add("before", "‹", `Earlier version of this ${what}`, at === 1);
+      const count = Object.assign(document.createElement("span"), { textContent: `${at} / ${of}` });
+      count.setAttribute("aria-label", `Version ${at} of ${of}`);
+      count.setAttribute("role", "img");
+      tools.append(count);
+      add("after", "›", `Later version of this ${what}`, at === of);
+    }
+    if (text) add("copy", "Copy", `Copy this ${what}`);
+    if (text) add("edit", "Edit", user ? "Edit your message" : "Edit this reply");
+    if (user) add("delete", "Delete", "Delete this message and its replies");
+    else if (of > 1) add("delete", "Delete", "Delete this version of the reply and what follows it");
+    return tools;
+  };
+  const messages = (props, watch, send) => {
+    let shown = [], open = null;
+    const draw = () => {
+      document.querySelectorAll("#chat .message-row").forEach((row, index) => {
+        // gradio's names are the whole source of a message
+        for (const [role, name] of [["user", "Your message"], ["bot", "Reply"]])
+          row.querySelectorAll(`[data-testid=${role}]`).forEach((one) => {
+            if (words.was(one, "aria-label") !== name) one.setAttribute("aria-label", name);
+          });
+        const bar = row.nextElementSibling;
+        if (!bar?.classList.contains("message-buttons")) return;
+        const message = shown[index];
+        const fits = message && message.user === row.classList.contains("user-row");
+        const state = fits ? JSON.stringify(message) : "";
+        const old = bar.querySelector(":scope > .message-tools");
+        if ((old?.dataset.state ?? "") === state) return;
+        old?.remove();
+        if (!fits) return;
+        const tools = toolsOf(message);
+        tools.dataset.state = state;
+        bar.append(tools);
+      });
+      // the rows were drawn anew under an editor that is open
+      if (!open || open.ended || open.isConnected) return;
+      const bar = $(`#chat [data-message="${CSS.escape(open.dataset.message)}"]`)?.closest(".message-buttons");
+      if (bar) { bar.after(open); open.begin(); }
+    };
+    watch("value", () => {
+      const told = JSON.parse(props.value || '{"messages": []}');
+      shown = told.messages;
+      drafts.show(told.conversation ?? "");
+      if (open && !shown.some(open.edits)) open.end();
+      draw();
+    });
+    document.addEventListener("click", (event) => {
+      const button = event.target.closest?.(".message-tools button, #chat .earlier");
+      if (!button) return;
+      const { message: key = "", act = "earlier" } = button.dataset;
+      const message = shown.find(({ id }) => id === key);
+      if (act === "copy") navigator.clipboard?.writeText(message.text);
+      else if (act === "edit") {
+        const bar = button.closest(".message-buttons");
+        if (bar.nextElementSibling?.matches(".message-editor")) return;
+        open?.end();
+        open = editor(message, send, button);
+        open.dataset.message = key;
+        bar.after(open);
+        open.begin();
+      } else if (act !== "delete" || sure(button, "Delete?")) send.change({ key, act });
+    });
+    let asked = 0;
+    const changed = new MutationObserver(() => { cancelAnimationFrame(asked); asked = requestAnimationFrame(draw); });
+    const begin = () => {
+      const chat = $("#chat");
+      if (chat) changed.observe(chat, { childList: true, subtree: true }); else requestAnimationFrame(begin);
+    };
+    begin();
+  };
+
+  // -- files to save ------------------------------------------------------------------------
+  const parcel = (props, watch) => watch("value", () => {
+    if (!props.value) return;
+    const { name, text } = JSON.parse(props.value);
+    const type = name.endsWith(".json") ? "application/json" : "text/markdown";
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([text], { type }));
+    link.download = name.replace(/[\\/:*?"<>|\x00-\x1f\s]+/g, " ");
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+  });
+
+  return { list, messages, parcel };
+})();

@@ -1,0 +1,42 @@
+// The chat: its end in sight, its keys, names for pictures and fields.
+(() => {
+  const $ = (selector) => document.querySelector(selector);
+
+  const tidy = (node) => {
+    // pictures in controls, which have names of their own
+    for (const icon of node.querySelectorAll("svg:not([aria-label], [aria-hidden])")) icon.setAttribute("aria-hidden", "true");
+    // an arrow in a button that does the same: one stop for the keyboard, one name
+    for (const arrow of node.querySelectorAll("#chat .arrow button")) Object.assign(arrow, { tabIndex: -1, ariaHidden: "true" });
+  };
+
+  // the chat follows by itself only when it is at its end; a new message always is
+  const toEnd = () => {
+    for (const wait of [100, 400]) {
+      setTimeout(() => {
+        const log = $("#chat [role=log]");
+        log?.scrollTo({ top: log.scrollHeight });
+      }, wait);
+    }
+  };
+  document.addEventListener("click", (event) => { if (event.target.closest?.("#send-button")) toEnd(); });
+  document.addEventListener("keydown", (event) => {
+    if (event.isComposing) return;
+    if (event.key === "Enter" && !event.shiftKey && event.target.closest?.("#prompt")) toEnd();
+    if (event.key === "/" && !event.target.closest?.("input, textarea, [contenteditable]")) {
+      event.preventDefault();
+      $("#prompt textarea")?.focus();
+    }
+  });
+
+  const ICONS = "#import-button, #settings-close, #attach-button, #send-button, #stop-button";
+  const NAMES = { "#prompt textarea": "Message", "#search :is(input, textarea)": "Search conversations" };
+  const tip = (button) => { if (!button.title) button.title = button.textContent.trim(); };
+  const start = () => {
+    new MutationObserver((changes) => {
+      for (const { target, addedNodes } of changes) if (target.nodeType === 1 && addedNodes.length) tidy(target);
+      for (const [field, name] of Object.entries(NAMES)) $(`${field}:not([aria-label])`)?.setAttribute("aria-label", name);
+      document.querySelectorAll(ICONS).forEach(tip);
+    }).observe(document.body, { subtree: true, childList: true });
+  };
+  if (document.body) start(); else addEventListener("DOMContentLoaded", start);
+})();

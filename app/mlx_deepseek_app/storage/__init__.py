@@ -1,0 +1,1 @@
+"""Conversations and presets on disk."""

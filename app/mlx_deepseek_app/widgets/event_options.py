@@ -1,0 +1,15 @@
+"""Options that events and texts of the page have in common."""
+
+from typing import Any
+
+import gradio as gr
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# generators that only wait: their number is not limited, the service queues the work itself
+FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
+AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
+
+
+def owner(request: gr.Request) -> str:
+    """What names a tab."""
+    return request.session_hash or ""

@@ -1,0 +1,1 @@
+"""Which source tensors become which of the model's."""

@@ -1,0 +1,1 @@
+"""What a conversion will write, before a byte moves."""

@@ -1,0 +1,1 @@
+"""Checkpoints to read: files, headers, tensors."""

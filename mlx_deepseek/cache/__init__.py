@@ -1,0 +1,1 @@
+"""Prompt caches: one conversation's, and prefixes in memory and on disk."""

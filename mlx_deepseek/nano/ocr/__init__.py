@@ -1,0 +1,1 @@
+"""nano-ocr, DeepSeek-OCR in miniature: data, training, export."""

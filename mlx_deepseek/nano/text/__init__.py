@@ -1,0 +1,1 @@
+"""nano, the embedded chat model: data, training, export."""

@@ -1,0 +1,1 @@
+"""This machine: its compute thread, memory, processor threads and devices."""

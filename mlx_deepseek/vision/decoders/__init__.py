@@ -1,0 +1,1 @@
+"""What turns codes, latents and velocities into pixels, and back."""

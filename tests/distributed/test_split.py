@@ -1,0 +1,142 @@
+"""A model on several processes writes what it writes in one: layers are split, or heads."""
+
+import json
+
+import numpy as np
+import pytest
+
+import mlx_deepseek as ds
+from mlx_deepseek.models.sizes import count
+from tests.distributed.rank0 import tokens
+
+CASES = ["deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_moe_16b", "r1_distill_qwen"]
+GREEDY = {"temperature": 0.0}
+SEEDED = {"temperature": 0.8, "top_p": 0.9, "seed": 5}
+# Of several lengths: read in one pass, padded in a batch, ended at different times.
+PROMPTS = [[7, 3, 99, 12, 5, 41], [8, 8, 1], list(range(20, 60))]
+QUESTION = "What is 347 + 586?"
+
+
+@pytest.fixture(scope="module")
+def alone(goldens_root):
+    """Engines of this process, and what they write, each computed once."""
+    made: dict[str, ds.Engine] = {}
+    written: dict[str, list] = {}
+
+    def engine(case: str, **caching):
+        key = f"{case} {caching}"
+        if key not in made:
+            options = {} if case == "nano" else {"dtype": "float32"}
+            source = case if case == "nano" else goldens_root / case
+            made[key] = ds.load(source, caching=ds.Caching(**caching), **options)
+        return made[key]
+
+    def write(case: str, sampling, prompts=PROMPTS, count=8, **caching):
+        key = f"{case} {sampling} {prompts} {count} {caching}"
+        if key not in written:
+            written[key] = tokens(engine(case, **caching), prompts, count, sampling)
+        return written[key]
+
+    write.engine = engine
+    return write
+
+
+def load(ring, goldens_root, case, **options):
+    return ring("load", source=str(goldens_root / case), dtype="float32", **options)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_share_the_layers(two, alone, goldens_root, case):
+    layers = load(two, goldens_root, case)
+    assert layers[-1] == "Elsewhere"
+    assert 1 < len(layers) < 4
+    for sampling in (GREEDY, SEEDED):
+        found = two("tokens", prompts=PROMPTS, count=8, sampling=sampling)
+        assert found == alone(case, sampling)
+    found = np.array(two("logits", ids=PROMPTS[2]), np.float32)
+    want = np.array(alone.engine(case).logits(PROMPTS[2]))
+    assert np.array_equal(found, want), "the same numbers, bit for bit"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_two_share_every_layer(two, alone, goldens_root, case):
+    """Sums come in another order: the same tokens, and logits within 1e-4."""
+    layers = load(two, goldens_root, case, split="tensor")
+    assert layers[0] == "Elsewhere"
+    assert layers[-1] == "Computed"
+    for sampling in (GREEDY, SEEDED):
+        found = two("tokens", prompts=PROMPTS, count=8, sampling=sampling)
+        assert found == alone(case, sampling)
+    found = np.array(two("logits", ids=PROMPTS[2]), np.float32)
+    want = np.array(alone.engine(case).logits(PROMPTS[2]))
+    assert np.abs(found - want).max() / want.std() < 1e-4
+
+
+@pytest.mark.parametrize("case", ["deepseek_v3", "r1_distill_qwen"])
+def test_three_share_the_layers(three, alone, goldens_root, case):
+    assert len(load(three, goldens_root, case)) == 2
+    found = three("tokens", prompts=PROMPTS, count=8, sampling=GREEDY)
+    assert found == alone(case, GREEDY)
+
+
+@pytest.mark.parametrize("split", ["pipeline", "tensor"])
+def test_drafts(two, alone, goldens_root, split):
+    """A row alone is drafted for; what is written is what is written without."""
+    want = alone("deepseek_v3", SEEDED, PROMPTS[:1], 16, speculate=0)
+    load(two, goldens_root, "deepseek_v3", split=split, caching={"speculate": 2})
+    assert two("tokens", prompts=PROMPTS[:1], count=16, sampling=SEEDED) == want
+
+
+@pytest.mark.parametrize("caching", [{"bits": 8}, {"speculate": 2}])
+def test_nano_writes_the_same_text(two, three, alone, caching):
+    want = alone.engine("nano", **caching).generate(QUESTION, temperature=0.0)
+    for ring, split in ((two, "pipeline"), (two, "tensor"), (three, "pipeline")):
+        ring("load", source="nano", split=split, caching=caching)
+        found = ring("text", prompt=QUESTION, temperature=0.0)
+        assert (found["text"], found["reasoning"]) == (want.text, want.reasoning)
+        assert bool(found["drafted"])
+
+
+def test_prompts_go_on_from_what_both_have(two, alone, goldens_root, tmp_path):
+    """From blocks in memory, and after a new start from those on each one's disk."""
+    caching = {"prefix_folder": str(tmp_path), "prefix_bytes": 1 << 20}
+    long = [(17 * i) % 250 + 1 for i in range(300)]
+    other = [[9, *long[:40]]]
+    want = alone("deepseek_v3", GREEDY, [[*long, 5]], 6)
+    load(two, goldens_root, "deepseek_v3", caching=caching)
+    for prompts in ([long], other, other):
+        two("tokens", prompts=prompts, count=3, sampling=GREEDY)
+    assert two("tokens", prompts=[[*long, 5]], count=6, sampling=GREEDY) == want
+    assert two("cached")[0] >= 255
+    load(two, goldens_root, "deepseek_v3", caching=caching)
+    assert two("tokens", prompts=[[*long, 5]], count=6, sampling=GREEDY) == want
+    assert two("cached") == [255, "blocks"]
+    folders = {path.parent for path in tmp_path.rglob("*.safetensors")}
+    assert len(folders) == 2, "each rank has blocks of its own layers"
+
+
+@pytest.mark.parametrize("split", ["pipeline", "tensor"])
+def test_bench_counts_all_machines_and_links(two, alone, split):
+    whole = count(alone.engine("nano").model).read_bytes
+    found = two("bench", model="nano", prompt=8, tokens=4, repeats=2, split=split)
+    assert found["machines"] == 2
+    assert found["read_bytes_per_token"] >= whole
+    assert found["link_s"] > 0
+    assert found["fraction_of_limit"] > 0
+
+
+def test_machines_are_checked_and_a_plan_is_shown(two):
+    found = two("hosts", model="nano")
+    first, second = found["machines"]
+    assert first["versions"] == second["versions"]
+    assert first["digest"] == second["digest"]
+    assert first["usable_bytes"] == pytest.approx(3.5e9, rel=0.01)  # less what is loaded
+    assert 0 < found["link"]["latency_s"] < 1
+    assert found["link"]["bytes_per_s"] > 1e6
+    parts = found["plan"]["parts"]
+    assert [parts[0]["first"], parts[1]["last"]] == [0, 4]
+    assert parts[0]["last"] == parts[1]["first"]
+    assert 0 < found["plan"]["decode_tps"][0] <= found["plan"]["decode_tps"][1]
+    text = json.dumps(found["rows"])
+    for part in ("localhost (rank 1)", "GB for a model", "ms per message", "(forecast)"):
+        assert part in text
