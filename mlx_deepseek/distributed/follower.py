@@ -4,7 +4,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from pathlib import Path
@@ -128,8 +128,16 @@ class HeldModel:
 class Follower:
     """A rank other than 0, from the first message to the last."""
 
-    def __init__(self, link: Link, timeout_s: float, memory: str | None, models: str | None):
+    def __init__(
+        self,
+        link: Link,
+        timeout_s: float,
+        memory: str | None,
+        models: str | None,
+        rest: Callable[[int], None] | None,
+    ):
         self.link, self.timeout_s = link, timeout_s
+        self.rest = rest  # waits for the end of a pause, by its number
         self.memory, self.models_folder = memory, models
         self.models: dict[int, HeldModel] = {}
         self.prepared: Prepared | None = None
@@ -148,6 +156,8 @@ class Follower:
                     self.models[message["step"]["model"]].step(self.link, message["step"])
             if "ask" in message:
                 self.link.gather(self.answer(message["ask"], message["facts"]))
+            if "rest" in message and self.rest is not None:
+                self.rest(message["rest"])
             if "end" in message:
                 return
 
@@ -225,13 +235,16 @@ class Follower:
 
 
 def follow(
-    timeout_s: float = TIMEOUT_S, memory: str | None = None, models: str | None = None
+    timeout_s: float = TIMEOUT_S,
+    memory: str | None = None,
+    models: str | None = None,
+    rest: Callable[[int], None] | None = None,
 ) -> int:
     """Be a rank other than 0 until rank 0 ends; returns the exit status."""
     try:
         with uncompiled():
             link = Link()
-            follower = Follower(link, timeout_s, memory, models)
+            follower = Follower(link, timeout_s, memory, models, rest)
             if mx.metal.is_available():  # weights stay where the GPU reads them
                 mx.set_wired_limit(int(mx.device_info()["max_recommended_working_set_size"]))
             follower.run()

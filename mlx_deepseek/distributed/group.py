@@ -27,6 +27,7 @@ SILENT_S = 20.0  # longest silence of a process, unless no step may take as long
 BLAME_S = 2.0  # time to find out who was lost
 STUCK_S = 1.0  # after that, a thread that waits for a lost machine is given up
 CONNECT_S = 60.0
+REST_S = 1.0  # after so long without a word the others wait for one without computing
 
 
 class Group:
@@ -52,7 +53,8 @@ class Group:
         self.memory = memory  # what the hosts file allows this machine
         self.worker: ComputeThread = shared_worker()
         self._started = started
-        self._said_s = 0.0
+        self._said_s = time.monotonic()
+        self._rests, self._resting = 0, False
         self._patient = 0
         self._ended = threading.Event()
         self._watch = threading.Thread(target=self._look, daemon=True)
@@ -119,9 +121,20 @@ class Group:
         """
         if self.lost is not None:
             raise self.lost
+        if self._resting:
+            self._resting = False
+            for one in self._started:
+                one.wake(self._rests)
         told = [self.deeds.popleft() for _ in range(len(self.deeds))]
         self._said_s = time.monotonic()
         self.link.say({"deeds": told, **message})
+
+    def _rest(self) -> None:
+        """Let the others wait for `wake`: who waits for MLX's ring keeps a core busy."""
+        if self.lost is None and not self._resting and time.monotonic() - self._said_s > REST_S:
+            self._rests += 1
+            self.say(rest=self._rests)
+            self._resting = True
 
     def ask(
         self, deed: str, own: Callable[[], dict[str, Any]] = dict, **facts: Any
@@ -243,6 +256,9 @@ class Group:
                     self.lose(trouble)
                     break
             began_s = self.worker.began_s
+            idle = began_s is None and not self._resting and not self._patient
+            if self._started and idle and time.monotonic() - self._said_s > REST_S:
+                self.worker.post(self._rest)
             if began_s is None or self._patient or self._said_s < began_s - self.timeout_s:
                 continue
             if time.monotonic() - max(began_s, self._said_s) > self.timeout_s:

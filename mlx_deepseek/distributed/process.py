@@ -7,7 +7,29 @@ import time
 
 from mlx_deepseek.distributed.follower import follow, leave
 from mlx_deepseek.distributed.group import join_ring
-from mlx_deepseek.distributed.processes import BEAT_S
+from mlx_deepseek.distributed.processes import BEAT_S, WAKE
+
+
+class Rests:
+    """Waits that rank 0 begins through MLX's ring and ends through this process's input.
+
+    They are counted, as the end of one may be heard before its beginning.
+    """
+
+    def __init__(self) -> None:
+        self._ended = 0
+        self._changed = threading.Condition()
+
+    def wake(self, number: int) -> None:
+        """End the rest of that number."""
+        with self._changed:
+            self._ended = number
+            self._changed.notify_all()
+
+    def rest(self, number: int) -> None:
+        """Wait until the rest of that number ends."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended >= number)
 
 
 def main() -> int:
@@ -20,9 +42,10 @@ def main() -> int:
     if sys.stdin.readline().strip() != "go":
         return 0
     heard = [time.monotonic()]
-    threading.Thread(target=_listen, args=(heard,), daemon=True).start()
+    rests = Rests()
+    threading.Thread(target=_listen, args=(heard, rests), daemon=True).start()
     threading.Thread(target=_watch, args=(heard, setup["timeout_s"]), daemon=True).start()
-    return follow(setup["timeout_s"], setup["memory"], setup["models"])
+    return follow(setup["timeout_s"], setup["memory"], setup["models"], rests.rest)
 
 
 def _beat() -> None:
@@ -35,9 +58,11 @@ def _beat() -> None:
             leave("rank 0 has ended")
 
 
-def _listen(heard: list[float]) -> None:
-    for _ in sys.stdin:
+def _listen(heard: list[float], rests: "Rests") -> None:
+    for line in sys.stdin:
         heard[0] = time.monotonic()
+        if line.startswith(WAKE):
+            rests.wake(int(line.split()[1]))
     leave("rank 0 has ended")
 
 

@@ -19,6 +19,7 @@ from mlx_deepseek.errors import HostsError
 
 MODULE = "mlx_deepseek.distributed.process"
 BEAT_S = 1.0
+WAKE = "wake"
 START_S = 60.0  # until a process that was started is ready
 LINES = 8  # of its last words
 SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10", "-o", "ServerAliveInterval=5")
@@ -32,6 +33,7 @@ class RankProcess:
         self.heard_s = time.monotonic()
         self.ready = threading.Event()
         self._errors: deque[str] = deque(maxlen=LINES)
+        self._telling = threading.Lock()
         pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         try:
             self.process = subprocess.Popen(
@@ -51,10 +53,14 @@ class RankProcess:
         return f"{self.host.ssh} (rank {self.rank})"
 
     def tell(self, line: str) -> None:
-        """Write a line to it; one that has ended does not hear."""
-        with contextlib.suppress(OSError, ValueError):
+        """Write a line to it, on any thread; one that has ended does not hear."""
+        with self._telling, contextlib.suppress(OSError, ValueError):
             self.process.stdin.write(line + "\n")  # type: ignore[union-attr]
             self.process.stdin.flush()  # type: ignore[union-attr]
+
+    def wake(self, rests: int) -> None:
+        """End its rest of that number."""
+        self.tell(f"{WAKE} {rests}")
 
     def trouble(self, silent_s: float) -> str | None:
         """What is wrong with it, if it has ended or not been heard for so long."""

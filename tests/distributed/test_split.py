@@ -1,6 +1,9 @@
 """A model on several processes writes what it writes in one: layers are split, or heads."""
 
 import json
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import pytest
 import mlx_deepseek as ds
 from mlx_deepseek.models.sizes import count
 from tests.distributed.rank0 import tokens
+from tests.waiting import wait_until
 
 CASES = ["deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_moe_16b", "r1_distill_qwen"]
 GREEDY = {"temperature": 0.0}
@@ -140,3 +144,25 @@ def test_machines_are_checked_and_a_plan_is_shown(two):
     text = json.dumps(found["rows"])
     for part in ("localhost (rank 1)", "GB for a model", "ms per message", "(forecast)"):
         assert part in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="times of processes are read from /proc")
+def test_processes_without_work_take_no_time(two, alone, goldens_root):
+    """MLX's ring keeps a core busy where it waits; and after the pause, the text is the same."""
+    load(two, goldens_root, "deepseek_v2")
+    pids = [two.process.pid, *two("facts")["pids"]]
+    wait_until(lambda: ticks(pids, 1.0) <= 5, 30)
+    found = two("tokens", prompts=PROMPTS, count=8, sampling=GREEDY)
+    assert found == alone("deepseek_v2", GREEDY)
+
+
+def ticks(pids, seconds):
+    """The processor time that processes take meanwhile, in hundredths of a second."""
+
+    def taken():
+        stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+        return sum(int(stat[11]) + int(stat[12]) for stat in stats)
+
+    before = taken()
+    time.sleep(seconds)
+    return taken() - before
