@@ -5,7 +5,7 @@ Rendering, parsing and the server are the real ones; only what the model writes 
 """
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,15 +18,15 @@ PIECE = 7  # characters at a time
 
 
 class ScriptedModel:
-    """What a server asks of an engine; the shell runs `command`."""
+    """What a server asks of an engine; the shell runs `command`, or one of `tools` is called."""
 
     name = "scripted"
     context_length = 163_840
     draws = False
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, tools: Sequence[str] = SHELLS, says: str = "Hello.") -> None:
         self.prompt_format = prompts.get("v4_dated_chat")
-        self.command = command
+        self.command, self.tools, self.says = command, tools, says
         self.called: list[str] = []
         self.prompts: list[str] = []
         self.processor = SimpleNamespace(encode=self.encode)
@@ -36,7 +36,7 @@ class ScriptedModel:
         return SimpleNamespace(ids=self.render(prompt, **options))
 
     def render(self, prompt: Any, tools: Any = None, thinking: Any = None, **_: Any) -> str:
-        return self.prompt_format.render(prompt, tools=tools, thinking=thinking)
+        return self.prompt_format.render(described(prompt), tools=tools, thinking=thinking)
 
     async def astream(self, prompt: Any, **options: Any) -> AsyncIterator[Chunk]:
         """The next line of the script, through the real parser."""
@@ -62,14 +62,14 @@ class ScriptedModel:
             return f"The shell said: {results[-1].strip()}"
         for tool in tools:
             function = tool["function"]
-            if function["name"].lower() in SHELLS:
+            if function["name"].lower() in self.tools:
                 self.called.append(function["name"])
                 arguments = filled(function.get("parameters") or {}, self.command)
                 called = {"name": function["name"], "arguments": arguments}
                 markup = self.prompt_format.tools
                 assert markup is not None
                 return "I ask." + markup.calls([{"type": "function", "function": called}])
-        return "Hello."
+        return self.says
 
     def _chunk(self, delta: Any, text: str, written: int, reason: Any = None) -> Chunk:
         usage = Usage(prompt_tokens=len(text) // 4, completion_tokens=written // 4)
@@ -88,3 +88,12 @@ def filled(schema: Mapping[str, Any], command: str) -> dict[str, Any]:
         else:
             found[name] = {"number": 1000, "integer": 1000, "boolean": False}.get(kind, "look")
     return found
+
+
+def described(messages: Any) -> list[dict[str, Any]]:
+    """The messages with a word in the place of each picture, which a script cannot see."""
+    shown = [dict(message) for message in messages]
+    for message in shown:
+        if isinstance(parts := message.get("content"), list):
+            message["content"] = "".join(part.get("text", "[picture]") for part in parts)
+    return shown

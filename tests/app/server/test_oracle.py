@@ -141,6 +141,9 @@ NAMES = ("id", "call_id", "item_id", "signature", "encrypted_content", "model")
 LEFT_OUT = (
     "created", "created_at", "completed_at", "system_fingerprint", "completion_tokens_details",
     "sequence_number", "refusal",
+    # of Anthropic's and OpenAI's schemas, which DeepSeek's library leaves out
+    "stop_details", "container", "cache_creation", "output_tokens_details", "server_tool_use",
+    "inference_geo", "caller", "citations", "verbosity",
     # of OpenAI's, which this server does not know
     "content_filters", "moderation", "prompt_cache_retention",
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Events as Anthropic's messages: one object, or its server-sent events."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -51,10 +51,9 @@ class MessageWriter:
         if answer.reasoning:
             content.append({"type": "thinking", "thinking": answer.reasoning, "signature": self.id})
         if answer.text or not answer.calls:
-            content.append({"type": "text", "text": answer.text})
+            content.append({"type": "text", "text": answer.text, "citations": None})
         for call in answer.calls:
-            block = {"type": "tool_use", "id": call.id, "name": call.name}
-            content.append(block | {"input": decoded(call.arguments)})
+            content.append(_call(call.id, call.name, decoded(call.arguments)))
         message = self._message(content, answer.usage)
         return message | self._ended(answer.reason, answer.stop)
 
@@ -71,6 +70,8 @@ class MessageWriter:
             "content": content,
             "stop_reason": None,
             "stop_sequence": None,
+            "stop_details": None,
+            "container": None,
             "usage": usage(counts),
         }
 
@@ -84,8 +85,7 @@ class MessageWriter:
                 yield self._delta({"type": "text_delta", "text": text})
             case CallBegins(_, number, name):
                 yield from self._end()
-                block = {"type": "tool_use", "id": number, "name": name, "input": {}}
-                yield from self._begin(block)
+                yield from self._begin(_call(number, name, {}))
             case CallArguments(_, text):
                 yield self._delta({"type": "input_json_delta", "partial_json": text})
             case End(reason, counts, stop):
@@ -122,12 +122,22 @@ class MessageWriter:
         return {"stop_reason": REASONS[reason], "stop_sequence": None}
 
 
+def _call(number: str, name: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """A block that calls a tool."""
+    named = {"type": "tool_use", "id": number, "name": name, "input": arguments}
+    return named | {"caller": {"type": "direct"}}
+
+
 def usage(counts: Usage) -> dict[str, Any]:
     """Tokens as Anthropic counts them: `input_tokens` are those that had to be read."""
     return {
         "input_tokens": counts.prompt_tokens - counts.cached_tokens,
         "cache_creation_input_tokens": 0,
+        "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
         "cache_read_input_tokens": counts.cached_tokens,
         "output_tokens": counts.completion_tokens,
+        "output_tokens_details": {"thinking_tokens": counts.reasoning_tokens},
+        "server_tool_use": None,
         "service_tier": "standard",
+        "inference_geo": None,
     }

@@ -104,6 +104,7 @@ class ChatWriter:
     def _choice(self, index: int, answer: WholeAnswer) -> dict[str, Any]:
         """One answer."""
         message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+        message["annotations"] = []
         if answer.reasoning:
             message["reasoning_content"] = answer.reasoning
         if answer.calls:
@@ -147,7 +148,7 @@ class DeepSeekChatWriter(ChatWriter):
     def _choice(self, index: int, answer: WholeAnswer) -> dict[str, Any]:
         choice = super()._choice(index, answer)
         message = choice["message"]
-        del message["refusal"]
+        del message["refusal"], message["annotations"]
         message["content"] = answer.text
         for place, call in enumerate(message.get("tool_calls", ())):
             message["tool_calls"][place] = {"index": place, **call}

@@ -131,9 +131,9 @@ class ResponsesRequest(Body):
             "service_tier": "default",
             "store": self.store is not False,
             "temperature": 1.0 if self.temperature is None else self.temperature,
-            "text": {"format": shown, "verbosity": self.text.verbosity if self.text else None},
+            "text": {"format": shown, "verbosity": (self.text and self.text.verbosity) or "medium"},
             "tool_choice": choice if isinstance(choice, str) else choice.model_dump(),
-            "tools": self.tools or [],
+            "tools": [_told(tool) for tool in self.tools or ()],
             "top_logprobs": self.top_logprobs or 0,
             "top_p": 1.0 if self.top_p is None else self.top_p,
             "truncation": "disabled",
@@ -169,6 +169,12 @@ class ResponsesRequest(Body):
         return given(tools=tools.functions, tool_choice=wanted, parallel_tool_calls=parallel)
 
 
+def _told(tool: dict[str, Any]) -> dict[str, Any]:
+    """A tool of the request with all fields that a function has."""
+    left_out = {"description": None, "parameters": None, "strict": None}
+    return left_out | tool if tool.get("type") == "function" else tool
+
+
 @router.post("/v1/responses", response_model=None)
 @router.post("/responses", response_model=None)
 async def responses(body: ResponsesRequest, request: Request, site: Site) -> Response:
@@ -199,6 +205,17 @@ async def _whole(writer: ResponseWriter, events: Events) -> dict[str, Any]:
             if isinstance(event, End):
                 return writer.ended(event)
     raise ApiError("The answer has no end.", 500)
+
+
+@router.post("/v1/responses/compact")
+@router.post("/responses/compact")
+def compact() -> None:
+    """Not offered: agents shorten conversations themselves where a server does not.
+
+    Raises:
+        ApiError: always.
+    """
+    raise ApiError("Conversations are not compacted here. Send a shorter one instead.", 404)
 
 
 @router.get("/v1/responses/{number}")
