@@ -3,14 +3,14 @@
 import base64
 import io
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
+from hashlib import sha256
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gradio.processing_utils import save_pil_to_cache
 from gradio.utils import get_upload_folder
 from PIL import Image
 
@@ -19,6 +19,7 @@ from mlx_deepseek.vision.image_file import SUFFIXES as PICTURES
 from mlx_deepseek.vision.image_file import open_picture
 from mlx_deepseek_app.chat.text_files import FileError, words_of
 from mlx_deepseek_app.conversation.messages import Attached, AttachedPicture, AttachedText
+from mlx_deepseek_app.storage.store import copies_folder
 from mlx_deepseek_app.widgets.markdown import escaped
 
 PICTURES_AT_MOST = 8  # of a message
@@ -69,6 +70,8 @@ def attach(
                 taken.append(_text(Path(path), name, taken, model))
         except FileError as error:
             wrong.append(str(error))
+        if Path(get_upload_folder()) in Path(path).parents:  # what is needed of it was read
+            Path(path).unlink(missing_ok=True)
     return tuple(taken), wrong
 
 
@@ -123,7 +126,6 @@ def encoded(picture: Image.Image) -> str:
     raise AssertionError("the last kind is always taken")
 
 
-@lru_cache(maxsize=256)
 def thumbnail(picture: AttachedPicture) -> str:
     """HTML of a small copy, which content.js shows large."""
     small, large = (_copy(picture, side) for side in (THUMB_PX, LARGE_PX))
@@ -135,10 +137,20 @@ def thumbnail(picture: AttachedPicture) -> str:
 
 
 def _copy(picture: AttachedPicture, side_px: int) -> str:
-    """The address of a copy that the page may fetch."""
-    small = open_picture(picture.url)
-    small.thumbnail((side_px, side_px))
-    return f"gradio_api/file={save_pil_to_cache(small, get_upload_folder(), format='webp')}"
+    """The address of a copy that the page may fetch; it goes with a conversation."""
+    file = copies_folder() / f"{_digest(picture)}-{side_px}.webp"
+    if not file.exists():
+        small = open_picture(picture.url)
+        small.thumbnail((side_px, side_px))
+        with suppress(FileNotFoundError):  # all of them went meanwhile: the next drawing has it
+            file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            small.save(file)
+    return f"gradio_api/file={file}"
+
+
+@lru_cache(maxsize=256)
+def _digest(picture: AttachedPicture) -> str:
+    return sha256(picture.url.encode()).hexdigest()
 
 
 def size_note(one: AttachedText) -> str:

@@ -27,6 +27,7 @@ from mlx_deepseek_app.widgets.status import alert
 LIST_SCRIPT = """conversations.list(element, watch, {
   open: (data) => trigger('open', data), arrange: (data) => trigger('arrange', data),
   take: (data) => trigger('take', data), bring: (data) => trigger('bring', data),
+  duplicate: (data) => trigger('duplicate', data),
 });"""
 NAV_SCRIPT = "shell.nav(element, watch);"
 LOADS_SCRIPT = "shell.loads(element, watch, { act: (data) => trigger('act', data) });"
@@ -79,7 +80,8 @@ class Sidebar:
         self.list.bring(self.on_bring, None, opened, **AT_ONCE)
         self.list.take(self.on_take, None, [self.parcel, self.note], **AT_ONCE)
         self.list.arrange(self.on_arrange, None, self.note, **AT_ONCE)
-        view.tools.change_message(self.on_message, None, self.note, **AT_ONCE)
+        view.tools.change_message(self.on_message, None, opened, **AT_ONCE)
+        self.list.duplicate(self.on_duplicate, None, opened, **AT_ONCE)
         self.query.change(self.on_search, self.query, None, trigger_mode="always_last", **AT_ONCE)
 
     def listed(self, tab: OpenTab) -> Updates:
@@ -90,7 +92,7 @@ class Sidebar:
         tab.listed = listed
         try:
             found = conversations_of(self._store, tab.name).entries(tab.query)
-            html = list_html(found, tab.talk.conversation.id, bool(tab.query.strip()))
+            html = list_html(found, tab.talk.conversation.id, tab.query)
         except StoreError as error:
             html = alert(str(error))
         return {self.list: html}
@@ -111,6 +113,14 @@ class Sidebar:
         if talk is None:
             return {self.note: alert("This conversation was deleted.")}
         return self._opened(tab, talk)
+
+    def on_duplicate(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """Make a copy of a conversation, and open it."""
+        tab = owner(request)
+        try:
+            return self._branched(tab, str(event.key))
+        except StoreError as error:
+            return {self.note: alert(str(error))}
 
     def on_bring(self, request: gr.Request, event: gr.EventData) -> Updates:
         """Keep the conversations of a file, and open the last of them."""
@@ -139,7 +149,7 @@ class Sidebar:
         return json.dumps({"name": name, "text": text, "at": time.time()}), ""
 
     def on_arrange(self, request: gr.Request, event: gr.EventData) -> str:
-        """Rename, pin or delete a conversation."""
+        """Rename, pin, move, archive or delete a conversation; rename or remove a folder."""
         tab, key = owner(request), str(event.key)
         mine = conversations_of(self._store, tab)
         try:
@@ -149,21 +159,29 @@ class Sidebar:
                 mine.rename(key, str(event.value))
             elif event.act == "pin":
                 mine.pin(key, bool(event.value))
+            elif event.act == "archive":
+                mine.archive(key, bool(event.value))
+            elif event.act == "move":
+                mine.move(key, str(event.value))
+            elif event.act == "folder":
+                mine.rename_folder(key, str(event.value))
         except StoreError as error:
             return alert(str(error))
         return ""
 
-    def on_message(self, request: gr.Request, event: gr.EventData) -> str:
-        """Show another version of a message, make one of a reply, or delete one."""
+    def on_message(self, request: gr.Request, event: gr.EventData) -> Updates:
+        """Show another version of a message, make one of a reply, branch off, or delete one."""
         tab = self._tabs.of(owner(request))
         talk, key, act = tab.talk, str(event.key), event.act
         if act == "earlier":
             tab.earlier()
-            return ""
+            return {self.note: ""}
         index = talk.conversation.index(key)
         if index is None:
-            return ""
+            return {self.note: ""}
         try:
+            if act == "branch" and talk.conversation.messages[index].role == "assistant":
+                return self._branched(tab.name, talk.conversation.id, index)
             if act == "delete":
                 self._replies.change(talk, lambda now: now.delete(index), Conversations.rewrite)
             elif act == "rewrite":
@@ -175,8 +193,15 @@ class Sidebar:
                 change = partial(Conversation.switch, index=index, step=step)
                 self._replies.change(talk, change, Conversations.show)
         except StoreError as error:
-            return alert(str(error))
-        return ""
+            return {self.note: alert(str(error))}
+        return {self.note: ""}
+
+    def _branched(self, tab: str, key: str, index: int | None = None) -> Updates:
+        """Keep a copy of a conversation, up to a reply if that is given, and open it."""
+        copy = conversations_of(self._store, tab).branch(key, index)
+        if copy is None:
+            return {self.note: alert("This conversation was deleted.")}
+        return self._opened(tab, self._replies.add(tab, copy))
 
     def _opened(self, tab: str, talk: Talk) -> Updates:
         known = model_info.facts(self._service.engine)

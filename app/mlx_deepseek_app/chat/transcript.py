@@ -9,6 +9,7 @@ from mlx_deepseek.prompts.tools import ToolCall
 from mlx_deepseek_app.chat.attachments import attached_html
 from mlx_deepseek_app.conversation.conversation import Conversation
 from mlx_deepseek_app.conversation.messages import Message, Queued
+from mlx_deepseek_app.conversation.when import clock, moment
 from mlx_deepseek_app.widgets.markdown import code_html, escaped, model_html, user_html
 from mlx_deepseek_app.widgets.status import duration
 
@@ -47,7 +48,7 @@ def reading_html(activity: Activity | None) -> str:
 
 
 def message_tools(conversation: Conversation, first: int = 0) -> str:
-    """JSON for the page's script: each message's id, version, how many there are, and its text.
+    """JSON for the page's script: each message's id, version, how many there are, time and text.
 
     Replies come with their text once there is no other being made. It begins at the turn `first`;
     nothing is known of the row that stands for those before it.
@@ -58,6 +59,8 @@ def message_tools(conversation: Conversation, first: int = 0) -> str:
     for index, message in enumerate(shown[first:], first):
         user = message.role == "user"
         tools.append({"id": message.id, "user": user, "version": conversation.version(index)})
+        if message.written_s:
+            tools[-1]["time"] = clock(message.written_s), moment(message.written_s)
         if (user or not busy) and message.text.strip():
             tools[-1]["text"] = message.text if user else message.text.strip()
     told = {"conversation": conversation.id, "messages": tools}

@@ -3,6 +3,7 @@
 Pure functions of frozen data, so that tabs cannot share a message by accident.
 """
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -66,7 +67,9 @@ class Conversation:
         if reply.role != "assistant":
             raise ValueError("only replies can be rewritten")
         text = text.encode("utf-8", "replace").decode()
-        written = replace(reply, text=text, state="done", error="", id=new_id())
+        written = replace(
+            reply, text=text, state="done", error="", id=new_id(), written_s=time.time()
+        )
         settled = self._settled()
         return replace(settled, nodes=(*settled.nodes, written), leaf=written.id)
 
@@ -90,6 +93,12 @@ class Conversation:
         gone = all(message.id != self.leaf for message in nodes)
         leaf = newest_below(nodes, question.parent) if gone else self.leaf
         return replace(self, nodes=nodes, leaf=leaf)
+
+    def branched(self, index: int | None = None) -> "Conversation":
+        """A conversation of its own: all of this one, or what is shown up to the reply `index`."""
+        settled = self._settled()
+        nodes = settled.nodes if index is None else settled.messages[: index + 1]
+        return Conversation(nodes, self.leaf if index is None else nodes[-1].id, new_id())
 
     def version(self, index: int) -> tuple[int, int]:
         """Which version of turn `index` is shown, counted from 1, and how many there are."""
@@ -115,11 +124,13 @@ class Conversation:
         attached = tuple(attached)
         pictures = tuple(one for one in attached if isinstance(one, AttachedPicture))
         texts = tuple(one for one in attached if isinstance(one, AttachedText))
-        question = Message("user", text, parent=parent, pictures=pictures, texts=texts)
+        question = Message(
+            "user", text, parent=parent, pictures=pictures, texts=texts, written_s=time.time()
+        )
         return replace(self, nodes=(*self.nodes, question))._replied(question)
 
     def _replied(self, question: Message) -> "Conversation":
-        reply = Message("assistant", state="waiting", parent=question.id)
+        reply = Message("assistant", state="waiting", parent=question.id, written_s=time.time())
         return Conversation((*self.nodes, reply), reply.id, self.id or new_id())
 
     def _settled(self) -> "Conversation":

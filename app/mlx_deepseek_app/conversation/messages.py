@@ -3,12 +3,16 @@
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
 
 from mlx_deepseek.generation.results import Usage
 from mlx_deepseek.prompts.tools import ToolCall
 from mlx_deepseek_app.conversation.settings import PanelSettings
 
+LATEST_S = 2.5e11  # in the year 9892
+Moment = Annotated[float, Ge(0), Le(LATEST_S)]  # seconds since 1970
 # "cut": the app ended while the reply was written
 State = Literal["waiting", "writing", "done", "stopped", "length", "error", "cut"]
 
@@ -42,6 +46,8 @@ Attached = AttachedPicture | AttachedText
 class Message:
     """One user message or one reply; times in seconds, counts in tokens.
 
+    `written_s` is when it was begun, since 1970; 0 where nobody knows.
+
     `parent` is the id of the message before it, "" at the beginning. Those with the same parent are
     versions of each other. `calls` are what the reply asks tools for; the message after it is what
     they gave.
@@ -59,6 +65,7 @@ class Message:
     calls: tuple[ToolCall, ...] = ()
     pictures: tuple[AttachedPicture, ...] = ()
     texts: tuple[AttachedText, ...] = ()
+    written_s: Moment = 0.0
 
     @property
     def attached(self) -> tuple[Attached, ...]:

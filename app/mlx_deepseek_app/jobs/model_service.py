@@ -126,7 +126,9 @@ class ModelService:
 
         def run(job: Job) -> None:
             if self.engine is None:
-                raise DeepSeekError("No model is loaded. Choose one under Settings, Model.")
+                raise DeepSeekError(
+                    "No model is loaded. Choose one in the message box, or on the Models page."
+                )
             work(self.engine, job)
 
         return self.replies.submit(Job(owner, run, done))

@@ -1,7 +1,6 @@
-// The list of conversations and the tools of messages: what the page does before it asks the server.
+// The tools of messages: what the page does before it asks the server.
 window.conversations = (() => {
   const $ = (selector) => document.querySelector(selector);
-  const BYTES_AT_MOST = 128 << 20; // as in import_export.py
 
   // -- buttons that ask again ---------------------------------------------------------------
   const sure = (button, question) => {
@@ -20,79 +19,6 @@ window.conversations = (() => {
     setTimeout(() => button.isConnected && button.dataset.sure && reset(), 6000);
     button.focus();
     return false;
-  };
-
-  // -- the list -----------------------------------------------------------------------------
-  const more = (line) => {
-    const acts = line.querySelector(".acts");
-    acts.hidden = !acts.hidden;
-    line.querySelector("[data-act=more]").setAttribute("aria-expanded", String(!acts.hidden));
-    if (!acts.hidden) acts.scrollIntoView({ block: "nearest" });
-    return !acts.hidden;
-  };
-  const rename = (line, send) => {
-    const button = line.querySelector("[data-act=open]");
-    const title = button.textContent;
-    const input = Object.assign(document.createElement("input"), { value: title, maxLength: 60 });
-    input.setAttribute("aria-label", `New title of ${title}`);
-    let ended = false; // replacing it takes the focus from it, which would end it again
-    const end = (keep) => {
-      if (ended || !input.isConnected) return;
-      ended = true;
-      input.replaceWith(button);
-      button.focus();
-      const wanted = input.value.trim();
-      if (keep && wanted && wanted !== title) send({ act: "rename", key: line.dataset.id, value: wanted });
-    };
-    input.addEventListener("keydown", (event) => {
-      if (event.isComposing || !["Enter", "Escape"].includes(event.key)) return;
-      event.stopPropagation();
-      event.preventDefault();
-      end(event.key === "Enter");
-    });
-    input.addEventListener("blur", () => end(true));
-    button.replaceWith(input);
-    input.select();
-  };
-  const list = (element, watch, send) => {
-    let focus = null; // what had it before the list was drawn again
-    let unfolded = ""; // whose menu is open
-    element.addEventListener("click", (event) => {
-      const button = event.target.closest("button[data-act]");
-      const line = button?.closest("li");
-      if (!line) return;
-      const { act } = button.dataset;
-      const key = line.dataset.id;
-      focus = { act: act === "open" ? "open" : "more", key };
-      unfolded = "";
-      if (act === "more" && more(line)) unfolded = key;
-      else if (act === "open") location.hash = `#chat/${key}`;
-      else if (act === "rename") rename(line, send.arrange);
-      else if (act === "pin") send.arrange({ act, key, value: "pinned" in line.dataset ? "" : "1" });
-      else if (act === "delete") { if (sure(button, "Delete for good?")) send.arrange({ act, key, value: "" }); }
-      else send.take({ key, kind: act });
-    });
-    document.addEventListener("click", (event) => {
-      if (!event.target.closest?.("#import-button")) return;
-      const picker = Object.assign(document.createElement("input"), { type: "file", accept: ".json" });
-      picker.addEventListener("change", async () => {
-        const [file] = picker.files;
-        // a file that is too large is refused by the server too; it need not travel for that
-        if (file) send.bring({ text: file.size > BYTES_AT_MOST ? " ".repeat(BYTES_AT_MOST + 1) : await file.text() });
-      });
-      picker.click();
-    });
-    watch("value", () => {
-      const has = (key) => Boolean(element.querySelector(`li[data-id="${CSS.escape(key)}"]`));
-      shell.opened(element.querySelector("[data-open]")?.dataset.open ?? "", send.open, has);
-      const open = unfolded && element.querySelector(`li[data-id="${CSS.escape(unfolded)}"]`);
-      if (open) more(open);
-      if (focus && document.activeElement === document.body) {
-        const line = element.querySelector(`li[data-id="${CSS.escape(focus.key)}"]`);
-        (line?.querySelector(`[data-act=${focus.act}]`) ?? $("#new-button"))?.focus({ preventScroll: true });
-      }
-      focus = null;
-    });
   };
 
   // -- tools of messages ---------------------------------------------------------------------
@@ -125,7 +51,7 @@ window.conversations = (() => {
     box.begin = () => { fit(); area.focus(); box.scrollIntoView({ block: "nearest" }); };
     return box;
   };
-  const toolsOf = ({ id, user, text, version: [at, of] }) => {
+  const toolsOf = ({ id, user, text, time, version: [at, of] }) => {
     const what = user ? "message" : "reply";
     const tools = Object.assign(document.createElement("span"), { className: "message-tools" });
     const add = (act, text, label, disabled = false) => {
@@ -147,6 +73,11 @@ window.conversations = (() => {
     if (text) add("edit", "Edit", user ? "Edit your message" : "Edit this reply");
     if (user) add("delete", "Delete", "Delete this message and its replies");
     else if (of > 1) add("delete", "Delete", "Delete this version of the reply and what follows it");
+    if (text && !user) add("branch", "Branch off", "Branch off here into a new chat");
+    if (time) {
+      const when = Object.assign(document.createElement("time"), { textContent: time[0], title: time[1] });
+      if (user) tools.prepend(when); else tools.append(when);
+    }
     return tools;
   };
   const messages = (props, watch, send) => {
@@ -220,5 +151,5 @@ window.conversations = (() => {
     setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
   });
 
-  return { list, messages, parcel };
+  return { messages, parcel, sure };
 })();

@@ -5,9 +5,12 @@ all but the reply that is being made, so that nobody overwrites what another has
 """
 
 import json
+import re
 import sqlite3
 import time
+from collections.abc import Container
 from dataclasses import asdict, dataclass, replace
+from itertools import count
 from typing import Any
 
 from mlx_deepseek_app.conversation.conversation import Conversation
@@ -15,25 +18,10 @@ from mlx_deepseek_app.conversation.messages import is_tree
 from mlx_deepseek_app.conversation.settings import PanelSettings
 from mlx_deepseek_app.storage import messages_table
 from mlx_deepseek_app.storage.database import StoreError
+from mlx_deepseek_app.storage.listing import ConversationSummary, entries
 from mlx_deepseek_app.storage.store import OWN_TABLES, Store
 
 TITLE_CHARACTERS = 60
-SNIPPET_CHARACTERS, SNIPPET_BEFORE = 90, 24
-
-
-@dataclass(frozen=True)
-class ConversationSummary:
-    """A conversation's line in the list; `updated_s` is seconds since 1970.
-
-    `snippet` is where a message has what was searched for.
-    """
-
-    id: str
-    title: str
-    pinned: bool
-    model: str
-    updated_s: float
-    snippet: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,6 +37,8 @@ class SavedConversation:
     title: str = ""
     pinned: bool = False
     updated_s: float = 0.0
+    folder: str = ""
+    archived: bool = False
 
 
 class Conversations:
@@ -60,39 +50,7 @@ class Conversations:
 
     def entries(self, query: str = "") -> list[ConversationSummary]:
         """Pinned ones first, then the newest; with a query those that have all its words."""
-        found, values = "", [self._owner]
-        for word in query.split():
-            condition, value = messages_table.having(word, self._store.indexed)
-            found += (
-                " AND (title LIKE ? ESCAPE '\\' OR id IN "
-                f"(SELECT conversation FROM turns WHERE {condition}))"
-            )
-            values += [messages_table.like(word), value]
-        with self._store.reading() as db:
-            rows = db.execute(
-                "SELECT id, title, pinned, model, updated_s FROM conversations "
-                f"WHERE owner = ?{found} ORDER BY pinned DESC, updated_s DESC",
-                values,
-            ).fetchall()
-            hits = self._hits(db, query)
-        return [
-            ConversationSummary(key, title, bool(pinned), model, updated_s, hits.get(key, ""))
-            for key, title, pinned, model, updated_s in rows
-        ]
-
-    def _hits(self, db: sqlite3.Connection, query: str) -> dict[str, str]:
-        """Of each conversation, where its newest message has the first word that one has."""
-        found: dict[str, str] = {}
-        for word in query.split():
-            condition, value = messages_table.having(word, self._store.indexed)
-            rows = db.execute(
-                f"SELECT conversation, text, max(serial) FROM turns WHERE {condition} "
-                "AND conversation IN (SELECT id FROM conversations WHERE owner = ?) "
-                "GROUP BY conversation",
-                (value, self._owner),
-            )
-            found = {key: snippet(text, word) for key, text, _ in rows} | found
-        return found
+        return entries(self._store, self._owner, query)
 
     def all(self) -> list[SavedConversation]:
         """Every conversation, the oldest first."""
@@ -107,14 +65,14 @@ class Conversations:
                 self._remove(db, key)
             for table in OWN_TABLES:
                 db.execute(f"DELETE FROM {table} WHERE owner = ?", (self._owner,))
-        self._store.forget_prefixes()
+        self._store.forget_traces()
 
     def open(self, key: str) -> SavedConversation | None:
         """A conversation; None if there is none of that id."""
         with self._store.reading() as db:
             row = db.execute(
-                "SELECT title, pinned, model, settings, tip, updated_s FROM conversations "
-                "WHERE id = ? AND owner = ?",
+                "SELECT title, pinned, model, settings, tip, updated_s, folder, archived "
+                "FROM conversations WHERE id = ? AND owner = ?",
                 (key, self._owner),
             ).fetchone()
             nodes = messages_table.read(db, key)
@@ -125,10 +83,12 @@ class Conversations:
                 f"Conversation {key}: its messages do not follow each other. Delete it, or restore "
                 f"{self._store.path} from a copy."
             )
-        title, pinned, model, settings, leaf, updated_s = row
+        title, pinned, model, settings, leaf, updated_s, folder, archived = row
         conversation = Conversation(nodes, leaf, key)
         chosen = PanelSettings(**json.loads(settings))
-        return SavedConversation(conversation, chosen, model, title, bool(pinned), updated_s)
+        return SavedConversation(
+            *(conversation, chosen, model, title, bool(pinned), updated_s, folder, bool(archived))
+        )
 
     def save(
         self, conversation: Conversation, settings: PanelSettings, model: str, *, new: bool = True
@@ -170,7 +130,7 @@ class Conversations:
         chosen = saved.title != _first_words(saved.conversation)
         title = saved.title if chosen else ""
         self.add(replace(saved, conversation=conversation, title=title, updated_s=0.0))
-        self._store.forget_prefixes()
+        self._store.forget_traces()
 
     def extend(self, conversation: Conversation) -> None:
         """Write the messages that are new and complete, the last of which is shown."""
@@ -197,11 +157,43 @@ class Conversations:
         """Keep a conversation at the top of the list, or no longer."""
         self._set(key, "pinned", int(pinned))
 
+    def archive(self, key: str, archived: bool) -> None:
+        """Put a conversation out of sight, or back."""
+        self._set(key, "archived", int(archived))
+
+    def move(self, key: str, folder: str) -> None:
+        """Put a conversation into a folder, which is made by that, or with "" into none."""
+        self._set(key, "folder", shortened(folder))
+
+    def rename_folder(self, old: str, new: str) -> None:
+        """Give a folder another name; with "" its conversations are in none."""
+        with self._store.writing() as db:
+            db.execute(
+                "UPDATE conversations SET folder = ? WHERE folder = ? AND owner = ?",
+                (shortened(new), old, self._owner),
+            )
+
+    def branch(self, origin: str, index: int | None = None) -> SavedConversation | None:
+        """Keep a copy of a conversation, or of what is shown up to a reply, as one of its own."""
+        saved = self.open(origin)
+        if saved is None:
+            return None
+        copy = replace(
+            saved,
+            conversation=saved.conversation.branched(index),
+            title=numbered(saved.title, {one.title for one in self.entries()}),
+            pinned=False,
+            archived=False,
+            updated_s=0.0,
+        )
+        self.add(copy)
+        return copy
+
     def delete(self, key: str) -> None:
         """Forget a conversation for good."""
         with self._store.writing() as db:
             self._remove(db, key)
-        self._store.forget_prefixes()
+        self._store.forget_traces()
 
     def _has(self, db: sqlite3.Connection, key: str) -> bool:
         mine = "SELECT 1 FROM conversations WHERE id = ? AND owner = ?"
@@ -217,13 +209,15 @@ class Conversations:
         title = saved.title or _first_words(conversation)
         settings = json.dumps(asdict(saved.settings))
         db.execute(
-            "INSERT INTO conversations (id, owner, title, pinned, model, settings, tip, updated_s) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+            "INSERT INTO conversations (id, owner, title, pinned, model, settings, tip, "
+            "updated_s, folder, archived) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
             "model = excluded.model, settings = excluded.settings, tip = excluded.tip, "
             "updated_s = excluded.updated_s",
             (
                 *(conversation.id, self._owner, title, int(saved.pinned)),
                 *(saved.model, settings, conversation.leaf, saved.updated_s or time.time()),
+                *(saved.folder, int(saved.archived)),
             ),
         )
 
@@ -244,15 +238,10 @@ def shortened(text: str) -> str:
     return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - 1].rstrip() + "…"
 
 
-def snippet(text: str, word: str) -> str:
-    """A line of text around the first place of a word."""
-    line = " ".join(text.split())
-    at = max(line.lower().find(word.lower()), 0)
-    begin = max(at - SNIPPET_BEFORE, 0)
-    if begin:  # with a whole word, where words have gaps
-        begin = line.find(" ", begin, at) + 1 or begin
-    end = begin + SNIPPET_CHARACTERS
-    return f"{'…' if begin else ''}{line[begin:end].strip()}{'…' if end < len(line) else ''}"
+def numbered(title: str, taken: Container[str]) -> str:
+    """The title with the first number, from 2 on, that no other has."""
+    plain = re.sub(r" \(\d+\)$", "", title)[: TITLE_CHARACTERS - 6]
+    return next(name for at in count(2) if (name := f"{plain} ({at})") not in taken)
 
 
 def _first_words(conversation: Conversation) -> str:

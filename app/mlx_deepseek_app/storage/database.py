@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlx_deepseek.errors import DeepSeekError
 
-VERSION = 6
+VERSION = 7
 BUSY_TIMEOUT_S = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA = """
@@ -48,6 +48,9 @@ ADDED = {
     5: "ALTER TABLE turns ADD COLUMN texts TEXT NOT NULL DEFAULT '[]'",
     6: "CREATE TABLE model_settings (owner TEXT NOT NULL, model TEXT NOT NULL, "
     "settings TEXT NOT NULL, PRIMARY KEY (owner, model))",
+    7: "ALTER TABLE turns ADD COLUMN written_s REAL NOT NULL DEFAULT 0; "
+    "ALTER TABLE conversations ADD COLUMN folder TEXT NOT NULL DEFAULT ''; "
+    "ALTER TABLE conversations ADD COLUMN archived INTEGER NOT NULL DEFAULT 0",
 }
 
 

@@ -14,8 +14,9 @@ from pydantic import TypeAdapter, ValidationError
 from mlx_deepseek.errors import ImageError
 from mlx_deepseek.vision.image_file import open_picture
 from mlx_deepseek_app.conversation.conversation import Conversation
-from mlx_deepseek_app.conversation.messages import Message, is_tree, new_id
+from mlx_deepseek_app.conversation.messages import Message, Moment, is_tree, new_id
 from mlx_deepseek_app.conversation.settings import PanelSettings
+from mlx_deepseek_app.conversation.when import moment
 from mlx_deepseek_app.storage import other_exports
 from mlx_deepseek_app.storage.conversations import SavedConversation, shortened
 from mlx_deepseek_app.storage.database import StoreError
@@ -38,7 +39,9 @@ class _File:
     settings: PanelSettings
     tip: str
     turns: list[Message]
-    updated_s: float = 0.0
+    updated_s: Moment = 0.0
+    folder: str = ""
+    archived: bool = False
 
 
 _FILE = TypeAdapter(_File)
@@ -48,7 +51,8 @@ def to_markdown(saved: SavedConversation) -> str:
     """The branch that is shown, to be read."""
     parts = [f"# {saved.title}"] + ([f"*{saved.model}*"] if saved.model else [])
     for message in saved.conversation.messages:
-        parts.append("## You" if message.role == "user" else "## Reply")
+        when = f", {moment(message.written_s)}" if message.written_s else ""
+        parts.append(("## You" if message.role == "user" else "## Reply") + when)
         if message.reasoning.strip():
             thought = message.reasoning.strip()
             parts.append(f"<details><summary>Thought</summary>\n\n{thought}\n\n</details>")
@@ -81,6 +85,8 @@ def _as_data(saved: SavedConversation) -> dict[str, Any]:
         "pinned": saved.pinned,
         "model": saved.model,
         "updated_s": saved.updated_s,
+        "folder": saved.folder,
+        "archived": saved.archived,
         "settings": asdict(saved.settings),
         "tip": saved.conversation.leaf,
         "turns": [_written(message) for message in saved.conversation.nodes],
@@ -164,14 +170,15 @@ def _conversation(data: Any) -> SavedConversation:
     conversation = Conversation(nodes, file.tip, new_id())
     title = shortened(file.title)
     return SavedConversation(
-        conversation, file.settings, file.model, title, file.pinned, file.updated_s
+        *(conversation, file.settings, file.model, title, file.pinned, file.updated_s),
+        *(shortened(file.folder), file.archived),
     )
 
 
 def _written(message: Message) -> dict[str, Any]:
     """A turn without what is empty."""
     said = {field.name: getattr(message, field.name) for field in fields(Message)}
-    said["usage"] = message.counts
+    said["usage"], said["written_s"] = message.counts, message.written_s or None
     for name in ("calls", "pictures", "texts"):
         said[name] = [asdict(one) for one in getattr(message, name)] or None
     return {name: value for name, value in said.items() if value not in ("", None)}

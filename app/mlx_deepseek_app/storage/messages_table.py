@@ -12,7 +12,8 @@ from mlx_deepseek_app.conversation.messages import AttachedPicture, AttachedText
 from mlx_deepseek_app.storage.database import transaction
 
 COLUMNS = (
-    "id, parent, role, text, reasoning, state, error, thinking_s, usage, calls, pictures, texts"
+    "id, parent, role, written_s, text, reasoning, state, error, thinking_s, usage, calls, "
+    "pictures, texts"
 )
 # letters, not words: Chinese has no gaps between words
 WORDS = "CREATE VIRTUAL TABLE IF NOT EXISTS words USING fts5(text, tokenize = 'trigram')"
@@ -30,7 +31,7 @@ def add(db: sqlite3.Connection, key: str, messages: Iterable[Message]) -> None:
 
 def update(db: sqlite3.Connection, key: str, message: Message) -> None:
     """Write a turn as it is now."""
-    _, _, _, *now = _values(message)
+    _, _, _, _, *now = _values(message)
     db.execute(
         "UPDATE turns SET text = ?, reasoning = ?, state = ?, error = ?, thinking_s = ?, "
         "usage = ?, calls = ?, pictures = ?, texts = ? WHERE conversation = ? AND id = ?",
@@ -109,11 +110,11 @@ def _values(message: Message) -> tuple:
         message.thinking_s,
         usage,
     )
-    return message.id, message.parent, message.role, *said, *several
+    return message.id, message.parent, message.role, message.written_s, *said, *several
 
 
 def _turn(row: tuple) -> Message:
-    key, parent, role, text, reasoning, state, error, thinking_s, usage, *several = row
+    key, parent, role, written_s, text, reasoning, state, error, thinking_s, usage, *several = row
     state = "cut" if state in ("waiting", "writing") else state
     used = Usage(**json.loads(usage)) if usage else None
     kinds: tuple[Any, ...] = (ToolCall, AttachedPicture, AttachedText)
@@ -121,4 +122,5 @@ def _turn(row: tuple) -> Message:
         tuple(kind(**one) for one in json.loads(text))
         for kind, text in zip(kinds, several, strict=True)
     )
-    return Message(role, text, reasoning, state, error, thinking_s, used, key, parent, *lists)
+    said = (role, text, reasoning, state, error, thinking_s, used, key, parent, *lists)
+    return Message(*said, written_s=written_s)

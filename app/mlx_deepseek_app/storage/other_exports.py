@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from mlx_deepseek_app.conversation.conversation import Conversation
-from mlx_deepseek_app.conversation.messages import Message, new_id, newest_below
+from mlx_deepseek_app.conversation.messages import LATEST_S, Message, new_id, newest_below
 from mlx_deepseek_app.conversation.settings import PanelSettings
 from mlx_deepseek_app.storage.conversations import SavedConversation, shortened
 
@@ -60,7 +60,10 @@ def read(entry: dict[str, Any]) -> SavedConversation | None:
         if before is None and role == "assistant":  # begun by the other side
             before = _added(nodes, Message("user"))
         if before is None or before.role != role:
-            came = Message(role, said.text, said.reasoning, parent=before.id if before else "")
+            came = Message(
+                role, said.text, said.reasoning, parent=before.id if before else "",
+                written_s=_written_s(message),
+            )  # fmt: skip
             here[key] = _added(nodes, came).id
             continue
         joined = replace(before, text=_both(before.text, said.text),
@@ -155,11 +158,19 @@ def _model(message: Any) -> str:
     return _text(message.get("model")) or _text((message.get("metadata") or {}).get("model_slug"))
 
 
+def _written_s(message: Any) -> float:
+    if not isinstance(message, dict):
+        return 0.0
+    return _seconds(message.get("create_time") or message.get("inserted_at"))
+
+
 def _seconds(value: Any) -> float:
     """Seconds since 1970 of a number or an ISO date; 0 of nothing else."""
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    try:
-        return datetime.fromisoformat(_text(value)).timestamp()
-    except (ValueError, OverflowError, OSError):
-        return 0.0
+        found = float(value)
+    else:
+        try:
+            found = datetime.fromisoformat(_text(value)).timestamp()
+        except (ValueError, OverflowError, OSError):
+            return 0.0
+    return found if 0 <= found <= LATEST_S else 0.0

@@ -1,7 +1,9 @@
 """Where what is remembered is kept: a file in the user's folder, or the memory of this process."""
 
+import os
 import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +20,12 @@ OWN_TABLES = ("presets", "model_settings")  # beside conversations
 def prefix_folder(folder: Path) -> Path:
     """Where models keep what they have read of the conversations in `folder`."""
     return folder / PREFIXES
+
+
+def copies_folder() -> Path:
+    """Where copies of pictures lie that the page shows: among the uploads."""
+    uploads = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
+    return Path(uploads) / "mlx-deepseek-copies"
 
 
 class Store:
@@ -48,11 +56,17 @@ class Store:
                 db.execute("DELETE FROM conversations WHERE owner = ?", (tab,))
                 for table in OWN_TABLES:
                     db.execute(f"DELETE FROM {table} WHERE owner = ?", (tab,))
+            self.forget_traces()
 
-    def forget_prefixes(self) -> None:
-        """Remove what models have read of conversations, among which may be a deleted one."""
+    def forget_traces(self) -> None:
+        """Remove what was made of conversations, among which may be a deleted one.
+
+        That is what models have read of them, and small copies of pictures, which are made anew
+        where they are shown.
+        """
         if self.path is not None:
             shutil.rmtree(prefix_folder(self.path.parent), ignore_errors=True)
+        shutil.rmtree(copies_folder(), ignore_errors=True)
 
     def close(self) -> None:
         """Close the file; what was written stays."""

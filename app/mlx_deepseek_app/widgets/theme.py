@@ -13,7 +13,7 @@ from mlx_deepseek_app.widgets.identity import Identity
 
 STATIC = Path(__file__).parents[1] / "static"
 SHELL = ("words", "shell", "look")  # what the other scripts build on
-STYLES = ("style", "column", "icons")
+STYLES = ("style", "column", "list", "icons")
 SANS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "PingFang SC"]
 SANS += ["Noto Sans CJK SC", "Microsoft YaHei", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
@@ -46,7 +46,7 @@ def assets(host: str, share: bool) -> dict[str, Any]:
     script, style = (
         "\n".join((STATIC / f"{name}.{kind}").read_text(encoding="utf-8") for name in names)
         for kind, names in (
-            ("js", (*SHELL, "page", "content", "drafts", "conversations", "paste")),
+            ("js", (*SHELL, "page", "content", "drafts", "conversations", "list", "paste")),
             ("css", (*STYLES, "composer", "chat", "content", "models", "see", "draw")),
         )
     )

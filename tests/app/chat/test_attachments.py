@@ -2,7 +2,10 @@
 
 import base64
 import io
+import os
 import re
+from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -82,6 +85,16 @@ def test_large_pictures_are_sent_smaller(monkeypatch):
     assert url.startswith("data:image/png")
     monkeypatch.setattr(attachments, "LOSSLESS_BYTES_AT_MOST", 10)
     assert encoded(Image.new("RGB", (99, 50))).startswith("data:image/jpeg")
+
+
+def test_a_copy_that_was_removed_is_made_again(cat):
+    (picture,), _ = attach([str(cat)], (), EYES)
+    shown = attachments.thumbnail(picture)
+    Store().forget_traces()
+    assert attachments.thumbnail(picture) == shown
+    (small,) = re.findall(r'src="gradio_api/file=([^"]+)"', shown)
+    assert Image.open(small).size == (300, 200)
+    assert cat.exists()  # it is no upload
 
 
 def test_names_are_escaped_beside_the_box(cat):
@@ -229,6 +242,10 @@ DROP = """([name, type, code]) => {
 }"""
 
 
+def sources(pictures):
+    return pictures.evaluate_all("(all) => all.map((one) => one.src)")
+
+
 @pytest.mark.browser
 def test_a_picture_and_a_dropped_pdf_are_sent_and_seen_again(
     able_site, engine, open_page, cat, pdf
@@ -265,6 +282,18 @@ def test_a_picture_and_a_dropped_pdf_are_sent_and_seen_again(
     page.locator(".message-editor").get_by_role("button", name="Send").click()
     expect(page.locator("#chat [data-testid=bot]").last).to_contain_text("a dog")
     assert len(engine.calls[-1]["messages"][-1]["content"]) == 4
+    idle(page)
+    # what was uploaded went when it was read, and the copies that are shown go with the chat
+    uploads = Path(os.environ["GRADIO_TEMP_DIR"])
+    assert not [*uploads.rglob("cat*.png"), *uploads.rglob("two.pdf")]
+    copies = [Path(unquote(one.split("file=")[1])) for one in sources(bubble)]
+    assert len(copies) == 3
+    assert all(one.stat().st_mode & 0o077 == 0 for one in (uploads, copies[0].parent))
+    page.get_by_label("More for say: a cat", exact=True).click()
+    page.get_by_label("Delete say: a cat", exact=True).click()
+    page.get_by_role("button", name="Delete for good?").click()
+    expect(bubble).to_have_count(0)
+    assert not any(one.exists() for one in copies)
 
 
 @pytest.mark.browser

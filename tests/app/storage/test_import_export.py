@@ -2,6 +2,7 @@
 
 import json
 from contextlib import suppress
+from datetime import date
 
 import pytest
 from hypothesis import given
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from mlx_deepseek_app.conversation.conversation import Conversation
 from mlx_deepseek_app.conversation.settings import PanelSettings
+from mlx_deepseek_app.conversation.when import moment
 from mlx_deepseek_app.storage import import_export
 from mlx_deepseek_app.storage.conversations import SavedConversation
 from mlx_deepseek_app.storage.database import StoreError
@@ -24,10 +26,12 @@ def test_markdown_reads_like_a_conversation():
     kept = SavedConversation(
         TALK.edit(2, "deux").finish(error="no memory"), PanelSettings(), "nano", "A title"
     )
+    times = [moment(message.written_s) for message in kept.conversation.messages]
+    assert all(time.startswith(str(date.today().year)) for time in times)
     assert import_export.to_markdown(kept) == (
-        "# A title\n\n*nano*\n\n## You\n\none\n\n## Reply\n\n"
+        f"# A title\n\n*nano*\n\n## You, {times[0]}\n\none\n\n## Reply, {times[1]}\n\n"
         "<details><summary>Thought</summary>\n\nThey greet.\n\n</details>\n\nHi.\n\n"
-        "## You\n\ndeux\n\n## Reply\n\n*No answer: no memory*\n"
+        f"## You, {times[2]}\n\ndeux\n\n## Reply, {times[3]}\n\n*No answer: no memory*\n"
     )
 
 
@@ -51,6 +55,8 @@ def test_markdown_reads_like_a_conversation():
             {"settings": {"temperature": 9}},
             "settings: temperature.* is 9: Input should be less than or equal to 2",
         ),
+        ({"turns": [GOOD["turns"][0] | {"written_s": 1e300}]}, "written_s is 1e.300"),
+        ({"updated_s": -1.0}, "In updated_s"),
         ({"settings": {"top_k": True}}, "top_k is True"),
         ({"title": "\ud800"}, "not a JSON file"),
     ],
@@ -137,7 +143,7 @@ CHATGPT = {
         **node("sys", "root", ["a"], chatgpt("system", "")),
         **node("a", "sys", ["b", "e0"], chatgpt("user", "Hi", {"asset_pointer": "file:1"})),
         **node("b", "a", ["c"], chatgpt("assistant", "first", metadata={"model_slug": "gpt-4"})),
-        **node("c", "b", [], chatgpt("user", "and?")),
+        **node("c", "b", [], chatgpt("user", "and?", create_time=1.7e9)),
         **node("e0", "a", ["t"], {"author": {"role": "assistant"},
                "content": {"thoughts": [{"content": "Hm."}]}}),
         **node("t", "e0", ["u"], chatgpt("assistant", "search()", recipient="browser")),
@@ -173,6 +179,7 @@ def test_chatgpts_export_is_read_with_its_branches():
     assert said(saved) == [("user", "", "Hi\n\n[picture]"), ("assistant", "Hm.", "second")]
     other = saved.conversation.switch(1, -1)
     assert [one.text for one in other.messages] == [asked.text, "first", "and?"]
+    assert [one.written_s for one in other.messages] == [0, 0, 1.7e9]
     assert saved.conversation.version(1) == (2, 2)
     assert reply.state == "done"
 

@@ -171,6 +171,41 @@ def test_a_deleted_turn_is_gone_after_reopening(mine):
     assert mine.entries() == []
 
 
+def test_folders_and_the_archive_stay_and_removing_a_folder_removes_nothing_else(mine):
+    one, two = keep(mine, "one"), keep(mine, "two")
+    for talk in (one, two):
+        mine.move(talk.id, " My\n folder ")
+    mine.archive(two.id, True)
+    mine.rewrite(answered(one.ask("more")).delete(0))  # written anew, and where it was
+    told = {entry.id: (entry.folder, entry.archived) for entry in mine.entries()}
+    assert told == {one.id: ("My folder", False), two.id: ("My folder", True)}
+    mine.rename_folder("My folder", "Other")
+    saved = mine.open(two.id)
+    again = import_export.from_json(import_export.to_json(saved))
+    assert (again.folder, again.archived) == ("Other", True)
+    mine.rename_folder("Other", "")
+    mine.archive(two.id, False)
+    assert [entry.folder for entry in mine.entries()] == ["", ""]
+
+
+def test_a_branch_is_a_conversation_of_its_own(mine):
+    talk = answered(keep(mine, "one", "two").retry(1), "Other")
+    mine.save(talk, PanelSettings(top_k=3), "nano")
+    whole, part = mine.branch(talk.id), mine.branch(talk.id, 1)
+    assert [one.title for one in (whole, part)] == ["one (2)", "one (3)"]
+    assert mine.open(whole.conversation.id).conversation.nodes == talk.nodes
+    opened = mine.open(part.conversation.id)
+    assert [message.text for message in opened.conversation.nodes] == ["one", "Other"]
+    assert opened.settings.top_k == 3
+    mine.delete(talk.id)
+    assert mine.branch(talk.id) is None
+    mine.save(answered(opened.conversation.ask("on")), PanelSettings(), "nano")
+    assert len(mine.open(whole.conversation.id).conversation.messages) == 2
+    running = keep(mine, "three").ask("four")
+    mine.save(running, PanelSettings(), "nano")
+    assert not any(one.running for one in mine.branch(running.id).conversation.nodes)
+
+
 def test_in_memory_every_tab_has_its_own():
     store = Store()
     talk = keep(conversations_of(store, "a"), "mine")
@@ -215,7 +250,9 @@ def test_a_file_of_the_first_version_is_brought_up_to_date(tmp_path):
         )
         old.execute("PRAGMA user_version = 1")
     store = Store(tmp_path)
-    assert conversations_of(store, "").open("a").conversation.messages[0].calls == ()
+    kept = conversations_of(store, "").open("a")
+    assert kept.conversation.messages[0].calls == ()
+    assert (kept.conversation.messages[0].written_s, kept.folder, kept.archived) == (0, "", False)
     talk = called(ToolCall("weather", "{}"))
     conversations_of(store, "").save(
         talk, PanelSettings(json_answer=True, schema="{}", tools="[]"), "nano"
