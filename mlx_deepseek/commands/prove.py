@@ -4,6 +4,7 @@ import argparse
 import json
 import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,7 +27,11 @@ PROVED, SOME_LEFT = 0, 3
 def register(subparsers: Any) -> None:
     """Add the `prove` sub-command."""
     parser = subparsers.add_parser("prove", help=SUMMARY, description=f"{SUMMARY.capitalize()}.")
-    parser.add_argument("file", metavar="FILE", help="FILE.lean, or JSONL of problems (miniF2F's)")
+    told = "FILE.lean, or JSONL of problems (miniF2F's)"
+    parser.add_argument("file", metavar="FILE", nargs="?", help=told)
+    parser.add_argument(
+        "--demo", action="store_true", help="prove a small file, with a small Lean if there is none"
+    )
     parser.add_argument("--model", help="a Prover (none: tactics only)")
     parser.add_argument("--filler", metavar="MODEL", help="writes the steps of sketches (MODEL)")
     add_loading(parser)
@@ -78,6 +83,10 @@ def run(args: argparse.Namespace) -> int:
     """Prove or judge; 0 all proved, 3 some left."""
     from mlx_deepseek.proving import find_lean
 
+    if args.demo:
+        return _demo(args)
+    if args.file is None:
+        raise LeanError("prove needs a FILE.lean with a theorem that ends in `sorry`, or --demo.")
     source = Path(args.file)
     try:
         text = source.read_text(encoding="utf-8")
@@ -90,6 +99,27 @@ def run(args: argparse.Namespace) -> int:
     if args.check is not None:
         return _check(args, text, lean)
     return _file(args, text, lean)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from mlx_deepseek.proving import find_lean
+    from mlx_deepseek.proving.demo.toolchain import DEMO, demo_lean
+
+    try:
+        lean = find_lean(args.lean, project=args.project, unsafe=args.unsafe)
+    except LeanError:
+        if args.lean or args.project:
+            raise
+        sys.stderr.write("There is no Lean here. The demonstration's own is built once.\n")
+        lean = demo_lean(unsafe=args.unsafe)
+        sys.stderr.write("Its library is a miniature: what `omega` rests on is assumed there.\n")
+    _say_lean(lean)
+    with tempfile.TemporaryDirectory() as folder:
+        args.file = str(Path(folder, DEMO.name))
+        _file(args, DEMO.read_text(encoding="utf-8"), lean)
+        for line in _proved(args.file).read_text(encoding="utf-8").splitlines():
+            _print(args, line)
+    return PROVED
 
 
 def _file(args: argparse.Namespace, text: str, lean: "Lean") -> int:
@@ -109,7 +139,8 @@ def _file(args: argparse.Namespace, text: str, lean: "Lean") -> int:
         sys.stderr.write(f"{args.file}: no theorem ends in `sorry`.\n")
     elif any(proof.accepted for proof in proofs):
         write_text_whole(output, whole)
-        sys.stderr.write(f"Proofs: {output}\n")
+        if not args.demo:
+            sys.stderr.write(f"Proofs: {output}\n")
     return _report(args, lean, proofs)
 
 

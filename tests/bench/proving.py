@@ -18,13 +18,13 @@ from typing import Any
 from mlx_deepseek.errors import LeanError
 from mlx_deepseek.proving import Judge, Limits, Search, prove, read_theorem
 from mlx_deepseek.proving.attempts import AttemptLog
+from mlx_deepseek.proving.demo import toolchain
 from mlx_deepseek.proving.lean import Lean
 from mlx_deepseek.proving.pool import WorkerPool
 from mlx_deepseek.proving.process import MiB
 from mlx_deepseek.proving.session import Session, Written
 from mlx_deepseek.proving.supervisor import descendants
 from tests.proving.coin import Coin
-from tests.proving.lean import toolchain
 
 DATA = Path(__file__).parents[1] / "proving" / "data"
 LIMITS = Limits(seconds=15, resident_bytes=1024 * MiB)
@@ -141,16 +141,15 @@ def main() -> None:
     parser.add_argument("--no-filter", action="store_true")
     parser.add_argument("--samples", type=int, default=600)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        lean = toolchain.lean_in(Path(folder) / "toolchain")
-        if args.sandbox:
-            lean = replace(lean, sandbox=args.sandbox)
-        if args.what == "judge":
-            judge(lean, not args.no_filter)
-        elif args.what == "hostile":
-            hostile(lean)
-        else:
-            search(lean, args.samples)
+    lean = toolchain.demo_lean(unsafe=True)
+    if args.sandbox:
+        lean = replace(lean, sandbox=args.sandbox)
+    if args.what == "judge":
+        judge(lean, not args.no_filter)
+    elif args.what == "hostile":
+        hostile(lean)
+    else:
+        search(lean, args.samples)
 
 
 if __name__ == "__main__":

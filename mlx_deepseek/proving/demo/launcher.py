@@ -1,4 +1,4 @@
-"""`lean` for tests: the Lean 4 that a wheel carries as a shared library, with lean's own options.
+"""`lean` of the demonstration: what a wheel carries as a shared library, with lean's own options.
 
 The library exports the program's shell; this hands it arguments and prints what lean would.
 """
@@ -82,10 +82,10 @@ class Runtime:
 def main() -> None:
     arguments = [LONG.get(word, word) for word in sys.argv[1:]]
     if arguments == ["--print-prefix"]:
-        print(PREFIX)
+        sys.stdout.write(f"{PREFIX}\n")
         return
     if arguments == ["-v"]:
-        print("Lean (version 4.35.0, test library, Release)")
+        sys.stdout.write("Lean (version 4.35.0, demonstration, Release)\n")
         return
     where = (PREFIX / "lib" / "lean.path").read_text().strip()
     path = [os.environ.get("LEAN_PATH", ""), str(PREFIX / "lib" / "lean")]
