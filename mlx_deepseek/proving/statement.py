@@ -102,6 +102,37 @@ def read_theorem(text: str, header: str = "") -> Theorem:
     return theorem
 
 
+def without_proof(text: str) -> str:
+    """A text up to the proof of its last theorem, which ends with `:= by` then.
+
+    The proof begins at the last theorem's `:=` outside brackets that `by` follows, else at the
+    first one.
+
+    Raises:
+        LeanError: there is no theorem, or it has no `:=`.
+    """
+    found = commands(text)
+    last = next((one for one in reversed(found) if one.word in THEOREMS), None)
+    if last is None:
+        raise LeanError(f"{_start(text)}: no theorem. Expected `theorem NAME … := by` and a proof.")
+    marks = _definitions(last.blanked)
+    if not marks:
+        raise LeanError(f"{_start(last.text)}: no proof. Expected `:= by` and tactics.")
+    end = next((at for at in marks if re.match(r":=\s*by\b", last.blanked[at:])), marks[0])
+    before = "".join(one.text for one in found[: found.index(last)])
+    return f"{before}{last.text[:end].rstrip()} := by"
+
+
+def _definitions(blanked: str) -> list[int]:
+    """Where `:=` stands outside brackets."""
+    depth, marks = 0, []
+    for at, letter in enumerate(blanked):
+        depth += (letter in "([{⟨") - (letter in ")]}⟩")
+        if depth == 0 and blanked.startswith(":=", at):
+            marks.append(at)
+    return marks
+
+
 def theorem_at(found: list[Command], index: int) -> Theorem | None:
     """The theorem of one command; None where it is something else, or is proved."""
     command = found[index]

@@ -3,7 +3,7 @@
 import pytest
 
 from mlx_deepseek.errors import LeanError
-from mlx_deepseek.proving.statement import read_theorem
+from mlx_deepseek.proving.statement import read_theorem, without_proof
 
 HEADER = "import Mathlib\nimport Aesop\n\nset_option maxHeartbeats 0\n\nopen Nat Real\n\n"
 
@@ -68,3 +68,25 @@ def test_examples_get_a_name_and_private_ones_are_public():
 def test_what_is_no_open_theorem_is_refused(text: str):
     with pytest.raises(LeanError):
         read_theorem(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("theorem a : 1 = 1 := by\n  rfl\n", "theorem a : 1 = 1 := by"),
+        ("theorem a : 1 = 1 := rfl", "theorem a : 1 = 1 := by"),
+        ("theorem a (n : Nat := 3) : n = n :=\n  by rfl", "theorem a (n : Nat := 3) : n = n := by"),
+        ("theorem a : let x := 1; x = 1 := by\n  rfl", "theorem a : let x := 1; x = 1 := by"),
+        ("theorem a : 1 = 1 := by\n  have h := 2\n  rfl", "theorem a : 1 = 1 := by"),
+        ("def f := 1\nlemma a : f = 1 := by rfl -- := by\n\n", "def f := 1\nlemma a : f = 1 := by"),
+        ("lemma a : P := by x\nlemma b : Q := by x", "lemma a : P := by x\nlemma b : Q := by"),
+    ],
+)  # fmt: skip
+def test_a_proof_is_left_out(text, left):
+    assert without_proof(text) == left
+
+
+@pytest.mark.parametrize("text", ["def f := 1", "", "theorem a : 1 = 1"])
+def test_what_has_no_proof_to_leave_out_is_refused(text):
+    with pytest.raises(LeanError, match="Expected"):
+        without_proof(text)

@@ -5,6 +5,7 @@ from typing import Any
 import gradio as gr
 
 from mlx_deepseek_app.chat.composer import Composer
+from mlx_deepseek_app.chat.lean_check import LeanCheck
 from mlx_deepseek_app.chat.open_tabs import OpenTab
 from mlx_deepseek_app.chat.replies import unseen
 from mlx_deepseek_app.chat.start_html import STARTING, hero_html, suggestions_html
@@ -52,6 +53,7 @@ class ChatView:
         self.composer = Composer(service)
         self.meter = self.composer.meter
         self.suggestions = gr.HTML("", elem_id="suggestions", js_on_load=ASK_SCRIPT)
+        self.lean = LeanCheck()
         # without a template: what it holds never becomes part of the page
         self.tools = gr.HTML("", elem_id="messages", html_template="", js_on_load=TOOLS_SCRIPT)
 

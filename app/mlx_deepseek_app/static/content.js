@@ -54,9 +54,25 @@ window.content = (() => {
     box.showModal();
   });
 
+  // what Lean says of blocks of code, by the number that each got when it was sent
+  const asked = [];
+  let submit = () => {};
+  const checks = (element, watch, send) => {
+    submit = send.submit;
+    watch("value", () => setTimeout(() => {
+      const said = element.querySelector("[data-check]");
+      if (said) asked[said.dataset.check]?.replaceChildren(...said.cloneNode(true).childNodes);
+    }));
+  };
+  acts.check_code_button = (block) => {
+    const place = block.querySelector(".lean-said") ?? block.appendChild(Object.assign(document.createElement("div"), { className: "lean-said app-note" }));
+    place.textContent = words.of("Lean is checking");
+    submit({ code: block.querySelector("pre").textContent, number: asked.push(place) - 1 });
+  };
+
   const chips = (element, send) => element.addEventListener("click", (event) => {
     const cross = event.target.closest("[data-remove]");
     if (cross) { send.remove({ index: cross.dataset.remove }); document.querySelector("#prompt textarea")?.focus(); }
   });
-  return { chips };
+  return { chips, checks };
 })();

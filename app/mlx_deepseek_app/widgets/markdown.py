@@ -90,6 +90,8 @@ def code_html(code: str, language: str = "") -> str:
     buttons = _button("wrap_code_button", "Wrap lines")
     if language.lower() in PREVIEWED:
         buttons += _button("preview_code_button", "Preview")
+    if language.lower() in ("lean", "lean4"):
+        buttons += _button("check_code_button", "Check with Lean")
     buttons += _button("copy_code_button", "Copy code")
     shown = _highlighted(code.rstrip("\n"), language)
     bar = f'<div class="code-bar">{name}{buttons}</div>'

@@ -6,6 +6,7 @@ from playwright.sync_api import expect
 from mlx_deepseek.proving import Attempt
 from mlx_deepseek.proving.lean import Lean
 from mlx_deepseek_app.tabs.prove import SHOWN, attempts_html
+from tests.app.test_browser import ask, idle
 
 SOURCE = "prover"
 
@@ -56,3 +57,37 @@ def test_stop_ends_a_search(page):
     page.locator("#prove-stop").click()
     expect(page.locator("#prove-state")).to_contain_text("Stopped")
     expect(page.locator("#prove-go")).to_be_visible()
+
+
+BLOCKS = """\
+```lean4
+def two : Nat := 2
+theorem a : two + two = 4 := by
+  rfl
+```
+```lean
+theorem b (n : Nat) : n < n := by
+  omega
+```
+```lean
+def nothing : Nat := 0
+```
+"""
+
+
+@pytest.mark.browser
+def test_lean_judges_what_stands_in_a_chat(site, open_page, lean: Lean, monkeypatch):
+    """A block with a proof, one with a false one, and one with none."""
+    monkeypatch.setattr("mlx_deepseek_app.chat.lean_check.find_lean", lambda: lean)
+    page = open_page(site)
+    ask(page, f"say: {BLOCKS}")
+    idle(page)
+    checks = page.get_by_role("button", name="Check with Lean")
+    expect(checks).to_have_count(3)
+    for number in range(3):
+        checks.nth(number).click()
+    said = page.locator("#chat .lean-said")
+    expect(said.nth(0)).to_contain_text("accepts it; rests on no axioms")
+    expect(said.nth(0)).to_contain_text("a : two + two = 4")
+    expect(said.nth(1)).to_contain_text("Lean 4.35.0 rejects it")
+    expect(said.nth(2)).to_contain_text("no theorem")
