@@ -111,6 +111,7 @@ class AppPage:
         page.load(self.on_follow, None, told, show_progress_on=view.tools, **FREE)
         page.load(self.loads.on_open, None, sidebar.loads, **FREE)
         page.load(panel.presets.on_open, None, panel.presets.preset, **FREE)
+        page.load(panel.titles.on_open, None, panel.titles.write, **FREE)
         page.unload(self.on_close)
 
     def _wire_drawing(self, page: gr.Blocks) -> None:

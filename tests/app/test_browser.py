@@ -233,11 +233,18 @@ def test_settings_are_used_and_reset(site, engines, open_page):
     ask(page, "say: x")
     idle(page)
     assert engines[-1].calls[-1]["sampling"].seed is None
+    # what is wrong is marked where it stands when the field is left; a message stays in its box
     seed.fill("eleven")
     page.locator("#prompt textarea").fill("say: x")
+    expect(page.locator("#seed-wrong [role=alert]")).to_contain_text("The seed is eleven.")
+    expect(seed).to_have_attribute("aria-invalid", "true")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("The seed is eleven.")).to_be_visible()
+    expect(page.locator("#meter .note")).to_contain_text("The seed is eleven.")
+    expect(page.locator("#prompt textarea")).to_have_value("say: x")
+    assert page.locator(".toast-body").count() == 0
     seed.fill("11")
+    expect(page.locator("#seed-wrong [role=alert]")).to_have_count(0)
+    expect(seed).to_have_attribute("aria-invalid", "false")
     ask(page, "say: x")
     idle(page)
     call = engines[-1].calls[-1]

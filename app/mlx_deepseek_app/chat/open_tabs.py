@@ -36,6 +36,12 @@ class OpenTab:
         self.first = self._last(talk)
         self.version += 1
 
+    def say(self, remark: str) -> None:
+        """Say something below the message box; "" takes it back."""
+        if remark != self.remark:
+            self.remark = remark
+            self.version += 1
+
     def search(self, query: str) -> None:
         """List what is searched for."""
         self.query = query

@@ -12,6 +12,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from mlx_deepseek.generation.job import Activity
+from mlx_deepseek_app.chat.titles import entitle
 from mlx_deepseek_app.chat.tool_calls import unasked
 from mlx_deepseek_app.conversation.conversation import Conversation
 from mlx_deepseek_app.conversation.messages import Attached, Queued
@@ -209,6 +210,8 @@ class Replies:
                     self.ask(talk, lambda now: now.ask(given), settings)
                 elif not job.error:
                     self._next(talk)
+                    if not talk.busy:
+                        entitle(self._service, self._store, talk.owner, talk.conversation)
 
         talk.job = self._service.ask(talk.owner, work, done)
 

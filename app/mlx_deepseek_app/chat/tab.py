@@ -17,6 +17,7 @@ from mlx_deepseek_app.chat.transcript import GO_ON, message_index
 from mlx_deepseek_app.chat.view import ChatView, Updates
 from mlx_deepseek_app.conversation.conversation import Conversation
 from mlx_deepseek_app.conversation.messages import Attached
+from mlx_deepseek_app.conversation.settings import PanelSettings
 from mlx_deepseek_app.jobs import model_info
 from mlx_deepseek_app.jobs.context import going_on, summary
 from mlx_deepseek_app.jobs.drawn_reply import COMMAND, to_draw
@@ -97,10 +98,8 @@ class ChatTab:
         box = self.view.composer
         if not text.strip() and not attached:
             return {box.prompt: gr.skip()}
-        try:
-            settings = self.panel.read(*inputs)
-        except gr.Error as error:
-            gr.Warning(error.message)
+        settings = self._settings(request, inputs)
+        if settings is None:
             return {box.prompt: text}
         self.replies.send(self._tab(request).talk, text.strip("\n"), attached, settings)
         return box.emptied()
@@ -186,4 +185,16 @@ class ChatTab:
         inputs: tuple[Any, ...],
         change: Callable[[Conversation], Conversation],
     ) -> None:
-        self.replies.ask(self._tab(request).talk, change, self.panel.read(*inputs))
+        settings = self._settings(request, inputs)
+        if settings is not None:
+            self.replies.ask(self._tab(request).talk, change, settings)
+
+    def _settings(self, request: gr.Request, inputs: tuple[Any, ...]) -> PanelSettings | None:
+        """What the panel holds; None where a field has a wrong value, which is said."""
+        wrong, settings = "", None
+        try:
+            settings = self.panel.read(*inputs)
+        except gr.Error as error:
+            wrong = error.message
+        self._tab(request).say(wrong)
+        return settings

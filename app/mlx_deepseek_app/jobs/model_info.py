@@ -17,6 +17,7 @@ from mlx_deepseek_app.jobs.drawn_reply import drawn_reply, to_draw
 from mlx_deepseek_app.jobs.picture_tasks import Task, tasks
 
 KEPT_CONVERSATIONS = 4
+TITLE_PARAMETERS = 10**9
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class ModelFacts:
 
     `efforts` are how long it can be asked to think. `sees`: pictures; `modes` are its ways to cut
     them, `tasks` what can be asked of them. `fills`: gaps in code; `calls`: tools; `proves`: Lean
-    statements; `drawing`: the authors' values for pictures.
+    statements; `drawing`: the authors' values for pictures. `titles`: it can name a conversation.
     """
 
     name: str = ""
@@ -42,6 +43,7 @@ class ModelFacts:
     fills: bool = False
     calls: bool = False
     proves: bool = False
+    titles: bool = False
     drawing: DrawSettings | None = None
 
     @property
@@ -76,6 +78,18 @@ def facts(engine: Any) -> ModelFacts:
         calls=getattr(style, "supports_tools", False),
         drawing=getattr(engine, "draw_defaults", None),
         proves="proofs" in getattr(getattr(engine, "entry", None), "skills", ()),
+        titles=_writes_titles(getattr(engine, "entry", None), style),
+    )
+
+
+def _writes_titles(entry: Any, style: Any) -> bool:
+    """Whether a model is made for conversation, large enough, and need not think first."""
+    return (
+        entry is not None
+        and entry.params_total >= TITLE_PARAMETERS
+        and not {"documents", "proofs"} & set(entry.skills)
+        and getattr(style, "supports_chat", False)
+        and style.thinking in ("never", "optional")
     )
 
 

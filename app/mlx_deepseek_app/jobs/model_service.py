@@ -121,8 +121,10 @@ class ModelService:
         owner: str,
         work: Callable[[Any, Job], None],
         done: Callable[[Job], None] = lambda job: None,
+        *,
+        idle: bool = False,
     ) -> Job:
-        """Run `work(engine, job)` with the model in memory."""
+        """Run `work(engine, job)` with the model in memory; `idle`: when nothing else runs."""
 
         def run(job: Job) -> None:
             if self.engine is None:
@@ -131,7 +133,7 @@ class ModelService:
                 )
             work(self.engine, job)
 
-        return self.replies.submit(Job(owner, run, done))
+        return self.replies.submit(Job(owner, run, done, idle))
 
     def stream(self, owner: str, reply: Callable[[Any], Iterable[Any]]) -> Job:
         """Run `reply(engine)`, a stream of chunks; the job yields them."""

@@ -23,7 +23,8 @@ class Cancelled(Exception):
 class Job:
     """Work that was asked of the service; `take` gives what it has produced since the last call.
 
-    `owner` names whose it is. `done` is called at the end, however it came, by who ran it.
+    `owner` names whose it is. `done` is called at the end, however it came, by who ran it. An
+    `idle` one waits until there is no other, and is cancelled when another comes.
     """
 
     def __init__(
@@ -31,8 +32,10 @@ class Job:
         owner: str,
         run: Callable[["Job"], None],
         done: Callable[["Job"], None] = lambda job: None,
+        idle: bool = False,
     ) -> None:
         self.owner = owner
+        self.idle = idle
         self.run = run
         self.done = done
         self.started = False
@@ -103,6 +106,8 @@ class JobQueue:
 
     def submit(self, job: Job) -> Job:
         """Begin a job, or let it wait."""
+        if not job.idle:
+            self._end(lambda other: other.idle and other.started)
         with self._changed:
             self._jobs.append(job)
         # daemon: what a job waits for may never come, and the process must end all the same
@@ -141,6 +146,8 @@ class JobQueue:
             self._changed.notify_all()
 
     def _may_begin(self, job: Job) -> bool:
+        if job.idle and any(not other.idle for other in self._jobs) and not job.cancelled:
+            return False
         at_once = len(self._jobs) if self._at_once is None else self._at_once
         return job.cancelled or (not self._pauses and self._jobs.index(job) < at_once)
 

@@ -11,6 +11,7 @@ def app_html() -> str:
     return (
         f"<h3>Appearance</h3>{_choices('accent', 'Accent colour', ACCENTS)}"
         f"{_choices('size', 'Text size', SIZES)}"
+        '<h3>Keyboard</h3><p><button type="button" id="keys-button">List of keys</button></p>'
         f"<h3>About</h3><p>mlx-deepseek {__version__} · MIT</p>"
         "<p>Runs on this machine; nothing you write leaves it.</p>"
     )

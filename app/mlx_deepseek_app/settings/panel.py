@@ -9,9 +9,12 @@ from mlx_deepseek_app.conversation.settings import LARGEST_SEED, Overflow, Panel
 from mlx_deepseek_app.jobs.model_info import ModelFacts, facts
 from mlx_deepseek_app.jobs.model_service import ModelService
 from mlx_deepseek_app.settings.app_html import app_html
+from mlx_deepseek_app.settings.checked import checked
 from mlx_deepseek_app.settings.data_panel import DataPanel
 from mlx_deepseek_app.settings.more_sampling import MoreSampling
+from mlx_deepseek_app.settings.numbers import advice, number, read_seed, whole, wrong_seed
 from mlx_deepseek_app.settings.presets_panel import PresetsPanel
+from mlx_deepseek_app.settings.titles_panel import TitlesPanel
 from mlx_deepseek_app.settings.tools_json_panel import ToolsJsonPanel
 from mlx_deepseek_app.settings.tools_panel import ToolsPanel
 from mlx_deepseek_app.storage.database import StoreError
@@ -60,6 +63,7 @@ class SettingsPanel:
             self.more = MoreSampling()
             self.tools = ToolsPanel(toolbox or Toolbox())
             self.tools_json = ToolsJsonPanel()
+            self.titles = TitlesPanel(store)
             DataPanel(store)
             gr.HTML(app_html(), elem_id="app-settings")
         self.sampling = [self.temperature, self.top_p, self.top_k, self.max_tokens]
@@ -93,6 +97,7 @@ class SettingsPanel:
                 elem_id="seed",
                 placeholder="random",
             )
+            checked(self.seed, wrong_seed)
         self.overflow = gr.Dropdown(
             [(words, name) for name, words in OVERFLOW.items()],
             value="oldest",
@@ -232,34 +237,3 @@ class SettingsPanel:
             return self._kept.of(self.service.source) if self._kept else None
         except StoreError:  # the list of conversations says so, too
             return None
-
-
-def number(value: Any, low: float, high: float) -> float | None:
-    """What a slider holds, within its ends; None if that is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:
-        return None
-    return float(min(max(value, low), high))
-
-
-def whole(value: float | None) -> int | None:
-    """The number without its fraction."""
-    return None if value is None else int(value)
-
-
-def read_seed(text: str) -> int | None:
-    """What was typed as a seed; None for nothing.
-
-    Raises:
-        gr.Error: no whole number that a generator takes.
-    """
-    text = (text or "").strip()
-    if not text:
-        return None
-    if not text.isdecimal() or int(text) > LARGEST_SEED:
-        raise gr.Error(f"The seed is {text}. Expected a whole number, or nothing for a random one.")
-    return int(text)
-
-
-def advice(value: float) -> str:
-    """What the model's makers recommend, beside the setting."""
-    return f"Recommended: {value:,.4g}" if isinstance(value, float) else f"Recommended: {value:,}"

@@ -1,10 +1,15 @@
 """The part of the settings that says what form answers have: JSON, and the tools they may call."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gradio as gr
 
+from mlx_deepseek.errors import PromptError
 from mlx_deepseek_app.conversation.settings import PanelSettings
+from mlx_deepseek_app.conversation.tools_json import response_format, tool_list
+from mlx_deepseek_app.settings.checked import checked
 from mlx_deepseek_app.widgets.event_options import QUIET
 
 SCHEMA_EXAMPLE = '{"type": "object", "properties": {"sum": {"type": "integer"}}}'
@@ -18,10 +23,14 @@ class ToolsJsonPanel:
         with gr.Accordion("For developers", open=False, elem_id="for-developers"):
             self.json_answer = gr.Checkbox(label="Answer in JSON", elem_id="json-answer")
             self.schema = self._box("JSON schema (optional)", "schema", SCHEMA_EXAMPLE)
+            noted = checked(self.schema, lambda text: _wrong(partial(response_format, True), text))
             self.tools = self._box("Tools (a JSON list of functions)", "tools", TOOLS_EXAMPLE)
+            checked(self.tools, partial(_wrong, tool_list))
         self.inputs = [self.json_answer, self.schema, self.tools]
         self.json_answer.change(
-            lambda wanted: gr.Textbox(visible=wanted), self.json_answer, self.schema, **QUIET
+            lambda wanted: (gr.Textbox(visible=wanted), ""),
+            *(self.json_answer, [self.schema, noted]),
+            **QUIET,
         )
 
     @property
@@ -51,3 +60,12 @@ class ToolsJsonPanel:
             self.schema: schema,
             self.tools: settings.tools,
         }
+
+
+def _wrong(read: Callable[[str], Any], text: str) -> str:
+    """Why a text cannot be read; "" if it can."""
+    try:
+        read(text)
+    except PromptError as error:
+        return str(error)
+    return ""

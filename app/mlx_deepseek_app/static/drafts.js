@@ -23,6 +23,8 @@ window.drafts = (() => {
     show("");
     leaving = true;
   });
+  // another conversation is opened before the new one was shown
+  addEventListener("hashchange", () => { if (location.hash.startsWith("#chat/")) leaving = false; });
   const show = (conversation) => {
     if (leaving && conversation) return;
     leaving = false;

@@ -30,7 +30,7 @@
     button?.querySelector("[data-icon]")?.setAttribute("data-icon", icon);
     button?.setAttribute("aria-label", said);
     if (button) button.title = said;
-    document.querySelectorAll("#app-settings button").forEach((one) => {
+    document.querySelectorAll("#app-settings [role=group] button").forEach((one) => {
       const [[name, value]] = Object.entries(one.dataset);
       one.setAttribute("aria-pressed", String(choice[name] === value));
     });
@@ -43,7 +43,7 @@
       const names = Object.keys(THEMES);
       choose("theme", names[(names.indexOf(choice.theme) + 1) % names.length]);
     }
-    if (pressed?.closest("#app-settings")) Object.entries(pressed.dataset).forEach(([name, value]) => choose(name, value));
+    if (pressed?.closest("#app-settings [role=group]")) Object.entries(pressed.dataset).forEach(([name, value]) => choose(name, value));
   });
   const start = () => {
     apply();

@@ -176,6 +176,13 @@ window.shell = (() => {
     if (pressed) send.choose({ text: pressed.dataset.text });
   });
 
+  // what is wrong with a field stands below it (checked.py)
+  const wrong = (element, watch) => watch("value", () => {
+    const { id } = element.closest("[id$=-wrong]");
+    const is = Boolean(element.querySelector("[role=alert]"));
+    $(`#${id.slice(0, -"-wrong".length)} :is(textarea, input)`)?.setAttribute("aria-invalid", String(is));
+  });
+
   const strip = (element, watch, send) => {
     element.addEventListener("click", (event) => {
       const pressed = event.target.closest("[data-page]");
@@ -211,5 +218,5 @@ window.shell = (() => {
     else if (isSettings()) $("#settings-close")?.click();
   });
 
-  return { cards, chips, drawer, hero, loads, menu, nav, opened, strip, suggestions, store, stored };
+  return { cards, chips, drawer, hero, loads, menu, nav, opened, strip, suggestions, store, stored, wrong };
 })();

@@ -5,12 +5,9 @@ all but the reply that is being made, so that nobody overwrites what another has
 """
 
 import json
-import re
 import sqlite3
 import time
-from collections.abc import Container
 from dataclasses import asdict, dataclass, replace
-from itertools import count
 from typing import Any
 
 from mlx_deepseek_app.conversation.conversation import Conversation
@@ -20,15 +17,17 @@ from mlx_deepseek_app.storage import messages_table
 from mlx_deepseek_app.storage.database import StoreError
 from mlx_deepseek_app.storage.listing import ConversationSummary, entries
 from mlx_deepseek_app.storage.store import OWN_TABLES, Store
+from mlx_deepseek_app.storage.titles import first_words, numbered, shortened
 
-TITLE_CHARACTERS = 60
+USER, MODEL = "user", "model"  # who wrote a title
 
 
 @dataclass(frozen=True)
 class SavedConversation:
     """A conversation with all that is remembered of it; no title means its first words.
 
-    `updated_s` is seconds since 1970; 0 means now.
+    `updated_s` is seconds since 1970; 0 means now. `titled_by` is "user" or "model"; "" where the
+    title is its first words, or where nobody noted who wrote it.
     """
 
     conversation: Conversation
@@ -39,6 +38,7 @@ class SavedConversation:
     updated_s: float = 0.0
     folder: str = ""
     archived: bool = False
+    titled_by: str = ""
 
 
 class Conversations:
@@ -71,8 +71,8 @@ class Conversations:
         """A conversation; None if there is none of that id."""
         with self._store.reading() as db:
             row = db.execute(
-                "SELECT title, pinned, model, settings, tip, updated_s, folder, archived "
-                "FROM conversations WHERE id = ? AND owner = ?",
+                "SELECT title, pinned, model, settings, tip, updated_s, folder, archived, "
+                "titled_by FROM conversations WHERE id = ? AND owner = ?",
                 (key, self._owner),
             ).fetchone()
             nodes = messages_table.read(db, key)
@@ -83,11 +83,12 @@ class Conversations:
                 f"Conversation {key}: its messages do not follow each other. Delete it, or restore "
                 f"{self._store.path} from a copy."
             )
-        title, pinned, model, settings, leaf, updated_s, folder, archived = row
+        title, pinned, model, settings, leaf, updated_s, folder, archived, titled_by = row
         conversation = Conversation(nodes, leaf, key)
         chosen = PanelSettings(**json.loads(settings))
         return SavedConversation(
-            *(conversation, chosen, model, title, bool(pinned), updated_s, folder, bool(archived))
+            *(conversation, chosen, model, title, bool(pinned), updated_s),
+            *(folder, bool(archived), titled_by),
         )
 
     def save(
@@ -127,9 +128,10 @@ class Conversations:
             self.delete(conversation.id)
             return
         # a title that nobody chose may be what was to be forgotten
-        chosen = saved.title != _first_words(saved.conversation)
-        title = saved.title if chosen else ""
-        self.add(replace(saved, conversation=conversation, title=title, updated_s=0.0))
+        noted = not saved.titled_by and saved.title != first_words(saved.conversation)
+        title, by = (saved.title, saved.titled_by) if noted or saved.titled_by == USER else ("", "")
+        kept = replace(saved, conversation=conversation, title=title, titled_by=by, updated_s=0.0)
+        self.add(kept)
         self._store.forget_traces()
 
     def extend(self, conversation: Conversation) -> None:
@@ -152,6 +154,23 @@ class Conversations:
         title = shortened(title)
         if title:
             self._set(key, "title", title)
+            self._set(key, "titled_by", USER)
+
+    def untitled(self, conversation: Conversation) -> bool:
+        """Whether a conversation is there, and its first words are all that names it."""
+        with self._store.reading() as db:
+            mine = "SELECT title, titled_by FROM conversations WHERE id = ? AND owner = ?"
+            row = db.execute(mine, (conversation.id, self._owner)).fetchone()
+        return row == (first_words(conversation), "")
+
+    def entitle(self, key: str, title: str) -> None:
+        """Give a conversation the title that a model wrote, unless the user gave one meanwhile."""
+        with self._store.writing() as db:
+            db.execute(
+                "UPDATE conversations SET title = ?, titled_by = ? "
+                "WHERE id = ? AND owner = ? AND titled_by = ''",
+                (shortened(title), MODEL, key, self._owner),
+            )
 
     def pin(self, key: str, pinned: bool) -> None:
         """Keep a conversation at the top of the list, or no longer."""
@@ -206,18 +225,18 @@ class Conversations:
 
     def _head(self, db: sqlite3.Connection, saved: SavedConversation) -> None:
         conversation = saved.conversation
-        title = saved.title or _first_words(conversation)
+        title = saved.title or first_words(conversation)
         settings = json.dumps(asdict(saved.settings))
         db.execute(
             "INSERT INTO conversations (id, owner, title, pinned, model, settings, tip, "
-            "updated_s, folder, archived) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+            "updated_s, folder, archived, titled_by) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
             "model = excluded.model, settings = excluded.settings, tip = excluded.tip, "
             "updated_s = excluded.updated_s",
             (
                 *(conversation.id, self._owner, title, int(saved.pinned)),
                 *(saved.model, settings, conversation.leaf, saved.updated_s or time.time()),
-                *(saved.folder, int(saved.archived)),
+                *(saved.folder, int(saved.archived), saved.titled_by),
             ),
         )
 
@@ -230,19 +249,3 @@ class Conversations:
 def conversations_of(store: Store, tab: str) -> Conversations:
     """The conversations that a tab may see."""
     return Conversations(store, store.owner(tab))
-
-
-def shortened(text: str) -> str:
-    """One line of text that fits a title."""
-    line = " ".join(text.split())
-    return line if len(line) <= TITLE_CHARACTERS else line[: TITLE_CHARACTERS - 1].rstrip() + "…"
-
-
-def numbered(title: str, taken: Container[str]) -> str:
-    """The title with the first number, from 2 on, that no other has."""
-    plain = re.sub(r" \(\d+\)$", "", title)[: TITLE_CHARACTERS - 6]
-    return next(name for at in count(2) if (name := f"{plain} ({at})") not in taken)
-
-
-def _first_words(conversation: Conversation) -> str:
-    return shortened(conversation.nodes[0].text) or "Untitled"

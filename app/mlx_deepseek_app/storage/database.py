@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlx_deepseek.errors import DeepSeekError
 
-VERSION = 7
+VERSION = 8
 BUSY_TIMEOUT_S = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA = """
@@ -51,6 +51,9 @@ ADDED = {
     7: "ALTER TABLE turns ADD COLUMN written_s REAL NOT NULL DEFAULT 0; "
     "ALTER TABLE conversations ADD COLUMN folder TEXT NOT NULL DEFAULT ''; "
     "ALTER TABLE conversations ADD COLUMN archived INTEGER NOT NULL DEFAULT 0",
+    8: "ALTER TABLE conversations ADD COLUMN titled_by TEXT NOT NULL DEFAULT ''; "
+    "CREATE TABLE options (owner TEXT NOT NULL, name TEXT NOT NULL, chosen INTEGER NOT NULL, "
+    "PRIMARY KEY (owner, name))",
 }
 
 

@@ -18,8 +18,9 @@ from mlx_deepseek_app.conversation.messages import Message, Moment, is_tree, new
 from mlx_deepseek_app.conversation.settings import PanelSettings
 from mlx_deepseek_app.conversation.when import moment
 from mlx_deepseek_app.storage import other_exports
-from mlx_deepseek_app.storage.conversations import SavedConversation, shortened
+from mlx_deepseek_app.storage.conversations import SavedConversation
 from mlx_deepseek_app.storage.database import StoreError
+from mlx_deepseek_app.storage.titles import shortened
 
 FORMAT, ALL = "mlx-deepseek conversation", "mlx-deepseek conversations"
 VERSION = 1

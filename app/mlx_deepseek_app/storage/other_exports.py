@@ -13,7 +13,8 @@ from typing import Any, Literal
 from mlx_deepseek_app.conversation.conversation import Conversation
 from mlx_deepseek_app.conversation.messages import LATEST_S, Message, new_id, newest_below
 from mlx_deepseek_app.conversation.settings import PanelSettings
-from mlx_deepseek_app.storage.conversations import SavedConversation, shortened
+from mlx_deepseek_app.storage.conversations import SavedConversation
+from mlx_deepseek_app.storage.titles import shortened
 
 Role = Literal["user", "assistant"]
 PICTURE = "[picture]"  # the file is not in the export

@@ -1,8 +1,8 @@
 """System prompts to start from: some that come with the app, and the user's own, kept by name."""
 
-from mlx_deepseek_app.storage.conversations import shortened
 from mlx_deepseek_app.storage.database import StoreError
 from mlx_deepseek_app.storage.store import Store
+from mlx_deepseek_app.storage.titles import shortened
 
 NONE = "none"
 PRESETS = {

@@ -13,7 +13,8 @@ from mlx_deepseek_app.widgets.identity import Identity
 
 STATIC = Path(__file__).parents[1] / "static"
 SHELL = ("words", "shell", "look")  # what the other scripts build on
-STYLES = ("style", "column", "list", "icons")
+SCRIPTS = ("page", "content", "drafts", "conversations", "list", "palette", "paste")
+STYLES = ("style", "column", "list", "palette", "icons")
 SANS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "PingFang SC"]
 SANS += ["Noto Sans CJK SC", "Microsoft YaHei", "sans-serif"]
 MONO = ["ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "monospace"]
@@ -46,7 +47,7 @@ def assets(host: str, share: bool) -> dict[str, Any]:
     script, style = (
         "\n".join((STATIC / f"{name}.{kind}").read_text(encoding="utf-8") for name in names)
         for kind, names in (
-            ("js", (*SHELL, "page", "content", "drafts", "conversations", "list", "paste")),
+            ("js", (*SHELL, *SCRIPTS)),
             ("css", (*STYLES, "composer", "chat", "content", "models", "see", "draw")),
         )
     )
