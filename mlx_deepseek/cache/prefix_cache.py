@@ -89,19 +89,14 @@ class PrefixCache:
 
     def fill(self, names: Sequence[str], layers: Sequence[Any]) -> int:
         """As `restore`, by the names of a prompt's blocks."""
-        blocks = self.load(names, layers)
+        blocks, tail = self.load(names, layers)
         for layer in layers:
             if blocks and isinstance(layer, RemoteCache):
-                blocks = blocks[: layer.restore(names[: len(blocks)])]
-        tail: CacheBlock | None = None
-        while self._marked and blocks and tail is None:
-            tail = self._read(tail_name(names[len(blocks) - 1]), None)
-            if tail is None or tail.layout.kinds != kinds(layers):
-                tail = None
-                blocks.pop()
+                while (count := layer.restore(names[: len(blocks)])) < len(blocks):
+                    blocks, tail = self.load(names[:count], layers)
+                layer.fill(len(blocks))
         if blocks:
             join(blocks, layers, tail)
-            self._touch(self._with_tails(names[: len(blocks)]))
         return BLOCK * len(blocks)
 
     def store(self, ids: Sequence[int], layers: Sequence[Any]) -> int:
@@ -160,8 +155,13 @@ class PrefixCache:
         if self._disk:
             self._disk.clear()
 
-    def load(self, names: Sequence[str], layers: Sequence[Any]) -> list[CacheBlock]:
-        """The blocks of the longest stored prefix; none if they are for other layers."""
+    def load(
+        self, names: Sequence[str], layers: Sequence[Any]
+    ) -> tuple[list[CacheBlock], CacheBlock | None]:
+        """The blocks of the longest stored prefix; none if they are for other layers.
+
+        And what layers that forget tokens need after it.
+        """
         wanted = kinds(layers)
         self._memory.touch(names)
         blocks: list[CacheBlock] = []
@@ -174,7 +174,14 @@ class PrefixCache:
             if name not in self._memory:
                 self._memory.put(name, block, keep)
             blocks.append(block)
-        return blocks
+        tail: CacheBlock | None = None
+        while self._marked and blocks and tail is None:
+            tail = self._read(tail_name(names[len(blocks) - 1]), None)
+            if tail is None or tail.layout.kinds != wanted:
+                tail = None
+                blocks.pop()
+        self._touch(self._with_tails(names[: len(blocks)]))
+        return blocks, tail
 
     def _read(self, name: str, expected: BlockLayout | None) -> CacheBlock | None:
         block = self._memory.get(name)

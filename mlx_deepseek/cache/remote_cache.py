@@ -16,7 +16,12 @@ _numbers = itertools.count(1)
 
 
 class Followers(Protocol):
-    """The machines that do as this one does; what they are told counts before their next step."""
+    """The machines that do as this one does; what they are told counts before their next step.
+
+    `forgets`: their caches do not go back to every token.
+    """
+
+    forgets: bool
 
     def tell(self, deed: str, **facts: Any) -> None:
         """Have something done to what they hold."""
@@ -65,6 +70,12 @@ class RemoteCache:
             self.offset -= n
             self.followers.tell("trim", cache=self.number, tokens=self.offset)
         return n
+
+    def reach(self, position: int) -> int:
+        """The last position, at most `position`, that all of them can go back to."""
+        if not self.followers.forgets or position in (0, self.offset):
+            return position
+        return self.followers.least("reach", cache=self.number, position=position)
 
     def is_trimmable(self) -> bool:
         """Models whose caches are not are not split."""
@@ -117,17 +128,33 @@ class RemoteCache:
         return self._derived("extract", tokens, source=self.number, row=row)
 
     def restore(self, names: Sequence[str]) -> int:
-        """Fill an empty one with stored blocks, as many as all followers have of a chain."""
-        count = self.followers.least("restore", cache=self.number, names=list(names))
-        self.followers.tell("fill", cache=self.number, blocks=count)
-        self._used = count > 0
-        return count
+        """How many stored blocks of a chain all followers have; what they find they hold ready."""
+        return self.followers.least("restore", cache=self.number, names=list(names))
+
+    def fill(self, blocks: int) -> None:
+        """Fill an empty one with so many of the blocks that were found last."""
+        self.followers.tell("fill", cache=self.number, blocks=blocks)
+        self._used = blocks > 0
 
     def store(self, names: Sequence[str]) -> None:
         """Let later prompts find blocks that are called so."""
         self.followers.tell("store", cache=self.number, names=list(names))
 
+    def repeat(self, times: int) -> None:
+        """Have each of its rows so many times, one after the other."""
+        self.followers.tell("repeat", cache=self.number, times=times)
+
     def _derived(self, deed: str, offset: int, **facts: Any) -> "RemoteCache":
         made = RemoteCache(self.followers, deed, **facts)
         made.offset, made._used = offset, offset > 0 or self._used
         return made
+
+
+def repeat_rows(caches: Sequence[Any], times: int) -> None:
+    """Have each row [B, ...] of a model's caches so many times, one after the other."""
+    for cache in caches:
+        if isinstance(cache, RemoteCache):
+            cache.repeat(times)
+        else:
+            keys, values, offset = cache.state
+            cache.state = mx.repeat(keys, times, axis=0), mx.repeat(values, times, axis=0), offset

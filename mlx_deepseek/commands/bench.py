@@ -163,17 +163,16 @@ def several(worker: Any, loaded: "Engine") -> tuple[list[dict[str, float]], floa
     """What other machines read of a model, seconds between them, and how it is split."""
     from mlx_deepseek.distributed.checks import speed
     from mlx_deepseek.distributed.forecast import LinkSpeed, link_seconds
+    from mlx_deepseek.distributed.states import token_bytes
     from mlx_deepseek.models import language_config
-    from mlx_deepseek.runtime.device import compute_item_bytes
 
     followers = loaded.followers
     if followers is None:
         return [], 0.0, "pipeline"
     others = worker.call(followers.bounds)
-    group, text = followers.group, language_config(loaded.config)
+    group, layers = followers.group, language_config(loaded.config)["num_hidden_layers"]
     measured = worker.call(group.ask, "speed", lambda: speed(group.link))[0]
-    link, state = LinkSpeed(**measured), text["hidden_size"] * compute_item_bytes()
-    layers = text["num_hidden_layers"]
+    link, state = LinkSpeed(**measured), token_bytes(loaded.config)
     return others, link_seconds(followers.mode, group.size, layers, link, state), followers.mode
 
 

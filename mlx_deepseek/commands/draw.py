@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_deepseek.commands.options import add_loading, loading
+from mlx_deepseek.commands.options import add_hosts, add_loading, hosting, loading
 from mlx_deepseek.commands.terminal import printable, progress_bar
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def register(subparsers: Any) -> None:
         "not there (the first seed is 0 unless --seed says another)",
     )
     add_loading(parser)
+    add_hosts(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON array at the end")
     parser.set_defaults(func=run)
 
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
     jobs = jobs_of(args)
     folder = Path(args.output).expanduser()
     with progress_bar() as progress:
-        engine = load(args.model, **loading(args), progress=progress)
+        engine = load(args.model, **loading(args), **hosting(args), progress=progress)
     made: list[dict[str, Any]] = []
     for number, job in enumerate(jobs):
         paths = job.paths(folder, engine.name)

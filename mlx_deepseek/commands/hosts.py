@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mlx_deepseek.errors import ConfigError
-
 SUMMARY = "check machines that are to hold a model together, and say what to mend"
 
 
@@ -64,41 +62,49 @@ def check(hosts: str, model: str | None = None, recipe: str | None = None) -> di
 
 
 def split(
-    model: Any, config: Any, folder: Path | None, hosts: str, mode: str = "pipeline"
+    model: Any,
+    config: Any,
+    folder: Path | None,
+    hosts: str,
+    mode: str = "pipeline",
+    disk: str | None = None,
 ) -> dict[str, Any]:
     """How a built model would be split over machines, what each would hold, and how fast it is.
+
+    `disk` is how fast each machine reads experts; without, there is no forecast where some would.
 
     Raises:
         HostsError, MemoryLimitError, ConfigError: as `load` with the same hosts.
     """
+    from mlx_deepseek.commands.forecast import speed
     from mlx_deepseek.distributed import Group
     from mlx_deepseek.distributed.checks import machines, speeds
     from mlx_deepseek.distributed.forecast import LinkSpeed, decode_tps
     from mlx_deepseek.distributed.model_bytes import expected_bytes
     from mlx_deepseek.distributed.plan import plan
-    from mlx_deepseek.models import language_config
+    from mlx_deepseek.distributed.states import token_bytes
     from mlx_deepseek.models.forecast import Speeds
-    from mlx_deepseek.runtime.device import compute_item_bytes
 
+    disk_bytes_per_s = None if disk is None else speed(disk)
     found = check(hosts)
     names = [one["name"] for one in found["machines"]]
-    sizes = expected_bytes(model, config, folder)
+    sizes = expected_bytes(model, config, folder, mode)
     chosen = plan(sizes, machines(names, found["machines"]), mode)
-    if any(part.capacities for part in chosen.parts) and folder is None:
-        raise ConfigError("Experts would stay on disk: no forecast before the model is there.")
-    group = Group.of(hosts)
-    assert group is not None
-    told = group.worker.call(group.ask, "speeds", speeds)
-    each = [Speeds(one["memory"], one["disk"] or 1.0) for one in told]
-    link = LinkSpeed(**found["link"])
-    state = language_config(config)["hidden_size"] * compute_item_bytes()
+    expected = None
+    if disk_bytes_per_s or not any(part.capacities for part in chosen.parts):
+        group = Group.of(hosts)
+        assert group is not None
+        told = group.worker.call(group.ask, "speeds", speeds)
+        each = [Speeds(one["memory"], disk_bytes_per_s or 1.0) for one in told]
+        link, state = LinkSpeed(**found["link"]), token_bytes(config)
+        expected = decode_tps(sizes, chosen, each, link, state)
     return {
         "mode": mode,
         "parts": [
             {"name": name, **part}
             for name, part in zip(names, chosen.as_json()["parts"], strict=True)
         ],
-        "decode_tps": decode_tps(sizes, chosen, each, link, state),
+        "decode_tps": expected,
         "link": found["link"],
     }
 
@@ -138,7 +144,9 @@ def split_rows(found: dict[str, Any]) -> list[tuple[str, str]]:
         held = sum(part["capacities"].values())
         disk = f", {held} routed experts of them in memory" if part["capacities"] else ""
         rows.append((part["name"], f"{what}, {in_words(part['nbytes'])}{disk}"))
-    speed = f"{between(*found['decode_tps'])} tokens per second (forecast)"
+    speed = "no forecast: experts are read from disk. Say how fast, with --disk, as 6GB/s"
+    if found["decode_tps"]:
+        speed = f"{between(*found['decode_tps'])} tokens per second (forecast)"
     return [*rows, ("links", link_words(found["link"])), ("together", speed)]
 
 

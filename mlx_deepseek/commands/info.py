@@ -52,7 +52,7 @@ def several(args: argparse.Namespace) -> dict[str, Any]:
     from mlx_deepseek import models
 
     _, folder, config, _ = find(args.model, args.revision)
-    return split(models.build(config), config, folder, args.hosts, args.split)
+    return split(models.build(config), config, folder, args.hosts, args.split, args.disk)
 
 
 def describe(model: str, revision: str | None = None, **machine: str | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_deepseek.commands.options import add_loading, loading
+from mlx_deepseek.commands.options import add_hosts, add_loading, hosting, loading
 from mlx_deepseek.commands.terminal import printable, progress_bar
 from mlx_deepseek.errors import LeanError
 from mlx_deepseek.runtime.whole_file import write_text_whole
@@ -35,6 +35,7 @@ def register(subparsers: Any) -> None:
     parser.add_argument("--model", help="a Prover (none: tactics only)")
     parser.add_argument("--filler", metavar="MODEL", help="writes the steps of sketches (MODEL)")
     add_loading(parser)
+    add_hosts(parser)
     parser.add_argument("-o", "--output", metavar="OUT", help="FILE.proved.lean; never FILE itself")
     parser.add_argument(
         "--check",
@@ -224,7 +225,7 @@ def _load(args: argparse.Namespace, name: str) -> "Engine":
     from mlx_deepseek.engine import load
 
     with progress_bar() as progress:
-        return load(name, **loading(args), progress=progress)
+        return load(name, **loading(args), **hosting(args), progress=progress)
 
 
 def _outcome(proof: "Proof") -> str:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_deepseek.commands.options import add_loading, loading
+from mlx_deepseek.commands.options import add_hosts, add_loading, hosting, loading
 from mlx_deepseek.commands.terminal import printable, progress_bar
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def register(subparsers: Any) -> None:
         f"reads a few words; for documents: {FOR_DOCUMENTS})",
     )
     add_loading(parser)
+    add_hosts(parser)
     parser.add_argument(
         "--mode", help="how pages are cut: tiny, small, base, large or gundam (DeepSeek-OCR)"
     )
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             f"nano-ocr reads only a few printed words. For documents: --model {FOR_DOCUMENTS}\n"
         )
     with progress_bar() as progress:
-        engine = load(args.model, **loading(args), progress=progress)
+        engine = load(args.model, **loading(args), **hosting(args), progress=progress)
     # What the model refuses leaves no folders behind.
     pages = engine.read(
         *dict.fromkeys(args.files),

@@ -62,8 +62,8 @@ def machines(names: Sequence[str], found: Sequence[Mapping[str, Any]]) -> list[M
 
 
 def speeds() -> dict[str, Any]:
-    """Bytes per second at which this machine multiplies with weights; the disk's is not known."""
-    return {"memory": product_bytes_per_s(), "disk": None}
+    """Bytes per second at which this machine multiplies with weights."""
+    return {"memory": product_bytes_per_s()}
 
 
 def speed(link: Link) -> dict[str, Any]:

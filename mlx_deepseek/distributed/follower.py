@@ -6,123 +6,28 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-from mlx_lm.models.base import create_attention_mask
 
-from mlx_deepseek.cache.blocks import join
-from mlx_deepseek.cache.padded_batch import CacheBatch
+from mlx_deepseek.cache.blocks import marks_of
 from mlx_deepseek.cache.prefix_cache import PrefixCache
-from mlx_deepseek.cache.prompt_cache import empty_caches, trim
 from mlx_deepseek.checkpoint.load import Prepared, load_part, prepare
 from mlx_deepseek.distributed.checks import facts, speed, speeds
 from mlx_deepseek.distributed.digests import weights_digest
+from mlx_deepseek.distributed.held_model import HeldModel
 from mlx_deepseek.distributed.hosts_file import TIMEOUT_S
 from mlx_deepseek.distributed.link import Link
 from mlx_deepseek.distributed.plan import Plan
-from mlx_deepseek.distributed.shares import FollowersLayers, following_part
+from mlx_deepseek.distributed.shares import following_part
 from mlx_deepseek.errors import DeepSeekError
-from mlx_deepseek.layers.step import Step
-from mlx_deepseek.models.decoder import DecoderLayer
 from mlx_deepseek.models.sizes import count
 from mlx_deepseek.runtime.device import uncompiled
 from mlx_deepseek.runtime.speed import copy_bytes_per_s
 
 WATCH_S = 0.2
 LOST = 3  # exit status
-
-
-class HeldModel:
-    """This machine's part of a model, and what it holds of prompts, by number."""
-
-    def __init__(self, part: FollowersLayers, plan: Plan, prefixes: PrefixCache | None):
-        self.part, self.plan, self.prefixes = part, plan, prefixes
-        self.caches: dict[int, Any] = {}  # a list of caches, or a CacheBatch
-        self._blocks: dict[int, Any] = {}
-
-    def do(self, deed: str, facts: dict[str, Any]) -> None:
-        """Something that rank 0 has done to a cache."""
-        getattr(self, f"do_{deed}")(**facts)
-
-    def do_new(self, cache: int, bits: int | None) -> None:
-        """An empty one."""
-        self.caches[cache] = empty_caches(self.part, bits)
-
-    def do_forget(self, cache: int) -> None:
-        """Nobody needs it any more."""
-        self.caches.pop(cache, None)
-
-    def do_copy(self, cache: int, source: int) -> None:
-        """A copy, which shares memory until somebody writes."""
-        self.caches[cache] = deepcopy(self.caches[source])
-
-    def do_reserve(self, cache: int, tokens: int) -> None:
-        """A prompt of so many tokens comes."""
-        for one in self.caches[cache]:
-            if hasattr(one, "reserve"):
-                one.reserve(tokens)
-
-    def do_trim(self, cache: int, tokens: int) -> None:
-        """Only so many tokens stay."""
-        trim(self.caches[cache], tokens)
-
-    def do_join(self, cache: int, parts: list[int]) -> None:
-        """Rows become a batch; the first of them may be one already."""
-        held = [self.caches[number] for number in parts]
-        if isinstance(held[0], CacheBatch):
-            held[0].extend(held[1:])
-            self.caches[cache] = held[0]
-        else:
-            self.caches[cache] = CacheBatch(held)
-
-    def do_empty(self, cache: int, source: int, rows: int) -> None:
-        """A batch without tokens."""
-        self.caches[cache] = CacheBatch.empty(self.caches[source], rows)
-
-    def do_filter(self, cache: int, rows: list[int]) -> None:
-        """Some rows of a batch stay."""
-        self.caches[cache].filter(rows)
-
-    def do_extract(self, cache: int, source: int, row: int) -> None:
-        """A row of a batch by itself."""
-        self.caches[cache] = self.caches[source].extract(row)
-
-    def do_store(self, cache: int, names: list[str]) -> None:
-        """Keep blocks for later prompts."""
-        if self.prefixes is not None:
-            self.prefixes.keep(names, self.caches[cache])
-
-    def do_fill(self, cache: int, blocks: int) -> None:
-        """As many blocks as all machines have found come into an empty cache."""
-        found = self._blocks.pop(cache)[:blocks]
-        if found:
-            join(found, self.caches[cache], None)
-
-    def ask_restore(self, cache: int, names: list[str]) -> dict[str, Any]:
-        """How many blocks of a prompt there are."""
-        found = self.prefixes.load(names, self.caches[cache]) if self.prefixes else []
-        self._blocks[cache] = found
-        return {"count": len(found)}
-
-    def step(self, link: Link, facts: dict[str, Any]) -> None:
-        """Compute this part's share of a step, and hand it on."""
-        whole = self.plan.mode == "tensor"
-        ids = None if facts["ids"] is None else link.handed_on(facts["ids"], mx.int32)
-        take = link.handed_on if whole else link.receive
-        x = take(facts["x"], getattr(mx, facts["dtype"]))
-        held = self.caches[facts["cache"]] if facts["cache"] is not None else None
-        layers = self.part.layers
-        caches = held.layers if isinstance(held, CacheBatch) else held or [None] * len(layers)
-        step = Step(ids)
-        for layer, cache in zip(layers, caches, strict=True):
-            ours = isinstance(layer, DecoderLayer)
-            x = layer(x, step if ours else create_attention_mask(x, cache), cache)
-        if not whole:
-            link.send(x)
-        mx.eval(x, [cache.state for cache in caches if cache is not None])
 
 
 class Follower:
@@ -164,8 +69,10 @@ class Follower:
     def answer(self, deed: str, told: dict[str, Any]) -> dict[str, Any]:
         """What rank 0 asks; errors that a user can act on are answers, too."""
         try:
-            if "model" in told and deed == "restore":
-                return self.models[told.pop("model")].ask_restore(**told)
+            held = self.models.get(told.get("model", 0))
+            if hasattr(held, f"ask_{deed}"):
+                del told["model"]
+                return getattr(held, f"ask_{deed}")(**told)
             return getattr(self, f"ask_{deed}")(**told)
         except DeepSeekError as error:
             return {"error": str(error)}
@@ -195,16 +102,18 @@ class Follower:
         """Read this machine's part of what was prepared."""
         assert self.prepared is not None, "a model is prepared first"
         whole, rank = Plan.from_json(plan), self.link.rank
-        part, _ = load_part(
+        part: Any = load_part(
             self.prepared,
             lambda built: following_part(built, whole, self.link.group),
             whole.parts[rank].capacities,
-        )
+        )[0]
         key = f"{self.prepared.found.folder} {plan} {rank}"
         folder = None if prefix_folder is None else Path(prefix_folder)
         kept = bool(prefix_bytes or folder)
-        prefixes = PrefixCache(key, memory_bytes=prefix_bytes, folder=folder) if kept else None
-        self.models[model] = HeldModel(part, whole, prefixes)  # type: ignore[arg-type]
+        marked = bool(marks_of(part.make_cache()))
+        options: dict[str, Any] = {"memory_bytes": prefix_bytes, "marked": marked}
+        prefixes = PrefixCache(key, folder=folder, **options) if kept else None
+        self.models[model] = HeldModel(part, whole, prefixes)
         return {"bytes": mx.get_active_memory()}
 
     def ask_unload(self, model: int) -> dict[str, Any]:

@@ -9,11 +9,14 @@ import mlx.nn as nn
 
 from mlx_deepseek.cache.remote_cache import RemoteCache
 from mlx_deepseek.distributed.group import Group
+from mlx_deepseek.distributed.states import arrays_of, described, state_of, tap_of
 from mlx_deepseek.layers.step import Step
 
 
 class ModelFollowers:
     """What a model's caches and layers have the other machines do."""
+
+    forgets = False  # whether their caches do not go back to every token
 
     def __init__(self, group: Group, number: int, mode: str):
         self.group, self.number, self.mode = group, number, mode
@@ -40,43 +43,58 @@ class ModelFollowers:
         """Of each other machine: bytes of weights that a token reads, and bytes copied per s."""
         return self.group.ask("bounds", model=self.number)[1:]
 
-    def step(self, x: mx.array, ids: mx.array | None, cache: Any) -> None:
-        """Let the others compute with the state x [B, L, D] of tokens ids [B, L].
+    def step(self, state: Any, step: Step | None, cache: Any) -> None:
+        """Let the others compute with the state of the tokens of a step.
 
         Raises:
             HostsError: a machine is lost.
         """
+        numbers = [None, None] if step is None else [step.ids, step.types]
+        ids, types = (None if one is None else one.astype(mx.int32) for one in numbers)
+        arrays = arrays_of(state)
         self.group.say(
             step={
                 "model": self.number,
                 "cache": None if cache is None else cache.number,
-                "x": x.shape,
-                "dtype": str(x.dtype).removeprefix("mlx.core."),
-                "ids": None if ids is None else ids.shape,
+                "ids": described(ids),
+                "types": described(types),
+                "state": [described(one) for one in arrays],
             }
         )
-        if ids is not None:
-            self.group.link.send(ids.astype(mx.int32))
-        self.group.link.send(x)
+        for one in (ids, types, *arrays):
+            if one is not None:
+                self.group.link.send(one)
         if cache is not None:
-            cache.advance(x.shape[1])
+            cache.advance(arrays[0].shape[1])
 
 
 class Elsewhere(nn.Module):
-    """A layer that lets the other machines compute; `returns`: it waits for their state."""
+    """A layer that lets the other machines compute; `returns`: it waits for their state.
+
+    Their layers leave so many `taps` for a drafter.
+    """
 
     use_sliding = False  # what mlx-lm asks of layers
     self_attn = SimpleNamespace(cache_width=0)  # nothing of it is cached here
 
-    def __init__(self, followers: ModelFollowers, *, returns: bool):
+    def __init__(self, followers: ModelFollowers, *, returns: bool, taps: int = 0):
         super().__init__()
         self.followers = followers
         self.returns = returns
+        self.taps = taps
 
-    def __call__(self, x: mx.array, mask: Any = None, cache: Any = None) -> mx.array:
-        """The state [B, L, D] after the others' layers; x, where they share all layers."""
-        self.followers.step(x, mask.ids if isinstance(mask, Step) else None, cache)
-        return self.followers.group.link.receive(x.shape, x.dtype) if self.returns else x
+    def __call__(self, x: Any, mask: Any = None, cache: Any = None) -> Any:
+        """The state after the others' layers; x, where they share all layers."""
+        step = mask if isinstance(mask, Step) else None
+        self.followers.step(x, step, cache)
+        if not self.returns:
+            return x
+        link = self.followers.group.link
+        state = state_of([link.receive(one.shape, one.dtype) for one in arrays_of(x)])
+        for _ in range(self.taps):
+            assert step is not None, "what is left for a drafter is left in a step"
+            step.shared.setdefault("taps", []).append(link.receive(*tap_of(x)))
+        return state
 
     def make_cache(self) -> RemoteCache:
         """What the others hold of no tokens yet."""

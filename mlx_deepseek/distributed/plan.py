@@ -25,13 +25,15 @@ class Machine:
 class LayerBytes:
     """A decoder layer: bytes of weights that every token needs, of context, of routed experts.
 
-    `divided` bytes, of the dense ones, can be divided among machines, as all experts can.
+    `divided` bytes, of the dense ones, can be divided among machines, as all experts can. Unless
+    it is `apart`, it reads what the layer before has left, beside the state, on the same machine.
     """
 
     dense: int
     divided: int = 0
     context: int = 0
     experts: Mapping[str, ExpertLayer] = field(default_factory=dict)
+    apart: bool = True
 
     @property
     def nbytes(self) -> int:
@@ -49,6 +51,11 @@ class ModelBytes:
     base: int
     base_read: int
     layers: tuple[LayerBytes, ...]
+
+    @property
+    def starts(self) -> list[int]:
+        """The layers with which a machine's may begin."""
+        return [i for i, layer in enumerate(self.layers) if i == 0 or layer.apart]
 
 
 @dataclass(frozen=True)
@@ -90,10 +97,11 @@ def plan(model: ModelBytes, machines: Sequence[Machine], mode: str = "pipeline")
     """
     if mode not in MODES:
         raise ConfigError(f"The split is {mode!r:.60}. Expected {' or '.join(MODES)}.")
-    if len(machines) > len(model.layers):
+    if mode == "pipeline" and len(machines) > len(model.starts):
+        apart = "" if len(model.starts) == len(model.layers) else " groups of"
         raise ConfigError(
-            f"There are {len(machines)} machines for {len(model.layers)} layers. Expected a layer "
-            "for each; leave some machines out of the hosts file."
+            f"There are {len(machines)} machines for {len(model.starts)}{apart} layers. Expected "
+            "one for each machine; leave some out of the hosts file."
         )
     return (_pipeline if mode == "pipeline" else _tensor)(model, machines)
 
@@ -122,14 +130,16 @@ def _pipeline(model: ModelBytes, machines: Sequence[Machine]) -> Plan:
 def _cuts(model: ModelBytes, machines: Sequence[Machine], share: float) -> list[int] | None:
     """Where each machine's layers begin if all fill a `share` of their memory; None: too little.
 
-    Each takes one layer at least, and leaves one for each that follows.
+    Each takes one layer at least, with those that cannot be apart from it, and leaves one for each
+    that follows.
     """
-    edges, used = [0], float(model.base)
+    starts = [*model.starts, len(model.layers)]
+    edges, used = [0], float(model.base)  # numbers of `starts`
     for rank, machine in enumerate(machines):
         first = last = edges[-1]
-        most = len(model.layers) - (len(machines) - rank - 1)
+        most = len(starts) - 1 - (len(machines) - rank - 1)
         while last < most:
-            used += model.layers[last].nbytes
+            used += sum(one.nbytes for one in model.layers[starts[last] : starts[last + 1]])
             if used > share * machine.usable_bytes:
                 break
             last += 1
@@ -137,7 +147,7 @@ def _cuts(model: ModelBytes, machines: Sequence[Machine], share: float) -> list[
             return None
         edges.append(last)
         used = 0.0
-    return edges if edges[-1] == len(model.layers) else None
+    return [starts[edge] for edge in edges] if edges[-1] == len(starts) - 1 else None
 
 
 def part_memory(model: ModelBytes, first: int, last: int, *, with_base: bool) -> ModelMemory:

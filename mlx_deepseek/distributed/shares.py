@@ -11,7 +11,9 @@ from mlx_lm.models.cache import KVCache
 
 from mlx_deepseek.distributed.followers import Computed, Elsewhere, ModelFollowers
 from mlx_deepseek.distributed.plan import Plan
+from mlx_deepseek.distributed.states import tapped
 from mlx_deepseek.errors import ConfigError
+from mlx_deepseek.layers.compressed_attention import CompressedAttention
 from mlx_deepseek.layers.mha import MultiHeadAttention
 from mlx_deepseek.layers.mla import LatentAttention
 from mlx_deepseek.layers.moe import MoE
@@ -38,27 +40,55 @@ class SumOfShares(MoE):
 
 
 class FollowersLayers(nn.Module):
-    """The layers that a rank other than 0 computes."""
+    """The layers that a rank other than 0 computes; it hands on `taps` of those before them."""
 
-    def __init__(self, layers: Sequence[Any]):
+    def __init__(self, layers: Sequence[Any], taps: int = 0):
         super().__init__()
         self.layers = list(layers)
+        self.taps = taps
 
     def make_cache(self) -> list[Any]:
         """An empty cache per layer."""
         return [new_cache(layer) for layer in self.layers]
 
 
-def require_divisible(model: Any) -> None:
-    """Raise ConfigError unless several machines can share a model's layers."""
-    sliding = any(getattr(layer, "use_sliding", False) for layer in model.layers)
-    ours = all(isinstance(one, DecoderLayer) for one in model.layers)
-    plain = (LatentAttention, MultiHeadAttention)
-    if sliding or (ours and not all(isinstance(one.self_attn, plain) for one in model.layers)):
+def require_divisible(model: Any, mode: str) -> None:
+    """Raise ConfigError unless several machines can hold a model's layers in such a way."""
+    if any(getattr(layer, "use_sliding", False) for layer in model.layers):
         raise ConfigError(
-            "A model with compressed or sliding attention cannot be split over several machines "
-            "yet. Expected V2 to V3.2, MoE-16B, VL, VL2, OCR or a dense model; leave --hosts out."
+            "A model with sliding attention cannot be split over several machines. Expected any "
+            "DeepSeek, or a dense model without; leave --hosts out."
         )
+    if mode == "tensor" and compressed(model.layers):
+        raise ConfigError(
+            "The layers of V4 and V4.1 cannot be shared by several machines: all heads read one "
+            "row per token, and one compressor and indexer choose for all of them. Split the model "
+            "by layers: --split pipeline."
+        )
+
+
+def compressed(layers: Sequence[Any]) -> bool:
+    """Whether layers attend to compressed entries."""
+    return any(isinstance(layer.self_attn, CompressedAttention) for layer in layers)
+
+
+def stands_apart(layers: Sequence[Any]) -> bool:
+    """Whether layers read nothing that earlier ones leave beside the state.
+
+    V4.1's read entries of an earlier layer, and choose among candidates of an earlier layer.
+    """
+    made = chosen = False
+    for layer in layers:
+        attention = layer.self_attn
+        if not isinstance(attention, CompressedAttention):
+            continue
+        config = attention.config
+        made = made or config.compressor is not None
+        candidates = config.indexer and config.indexer.candidates
+        chosen = chosen or (candidates is not None and candidates.chosen_here)
+        if (config.ratio and not made) or (candidates is not None and not chosen):
+            return False
+    return True
 
 
 def holder_of(model: Any) -> tuple[str, Any]:
@@ -73,13 +103,15 @@ def holder_of(model: Any) -> tuple[str, Any]:
 
 def leading_part(model: Any, plan: Plan, followers: ModelFollowers) -> nn.Module:
     """Rank 0's: all but the others' layers."""
-    require_divisible(model)
+    require_divisible(model, plan.mode)
     layers, part = model.layers, plan.parts[0]
+    followers.forgets = compressed(layers)
     if plan.mode == "tensor":
         divide(layers, followers.group.link.group)
         own = [Elsewhere(followers, returns=False), *layers[:-1], Computed(layers[-1])]
     else:
-        own = [*layers[part.first : part.last], Elsewhere(followers, returns=True)]
+        elsewhere = Elsewhere(followers, returns=True, taps=tapped(layers[part.last :]))
+        own = [*layers[part.first : part.last], elsewhere]
     holder_of(model)[1].layers = own
     text: Any = getattr(model, "language", model)
     text.make_cache = lambda: [new_cache(layer) for layer in own]
@@ -88,12 +120,13 @@ def leading_part(model: Any, plan: Plan, followers: ModelFollowers) -> nn.Module
 
 def following_part(model: Any, plan: Plan, group: mx.distributed.Group) -> nn.Module:
     """Another rank's: some layers, or a share of all."""
-    require_divisible(model)
+    require_divisible(model, plan.mode)
     part = plan.parts[group.rank()]
     own = model.layers[part.first : part.last]
     if plan.mode == "tensor":
         divide(own, group)
-    return FollowersLayers(own)
+        return FollowersLayers(own)
+    return FollowersLayers(own, tapped(model.layers[plan.parts[0].last : part.first]))
 
 
 def new_cache(layer: Any) -> Any:

@@ -28,10 +28,14 @@ PAD = "<｜▁pad▁｜>"
 
 
 class Drawer:
-    """Draws with one loaded model. Iterate what it returns on the thread that computes."""
+    """Draws with one loaded model. Iterate what it returns on the thread that computes.
 
-    def __init__(self, loaded: Loaded, processor: PromptProcessor):
+    `several`: other machines hold a part of it.
+    """
+
+    def __init__(self, loaded: Loaded, processor: PromptProcessor, *, several: bool = False):
         self.loaded = loaded
+        self.several = several
         self.processor = processor
         self.way: str | None = getattr(loaded.model, "draws", None)
         self._vae: Any = None
@@ -47,12 +51,18 @@ class Drawer:
         """As `Engine.draw` describes; `keep` fewer pictures than seeds are the best ones.
 
         Raises:
-            PromptError: the model draws nothing, or the prompt is empty or too long.
+            PromptError: the model draws nothing, or not on several machines, or the prompt is
+                empty or too long.
             CheckpointError: JanusFlow's VAE is not there.
         """
         if self.way is None:
             raise PromptError(
                 f"{self.loaded.name} draws no pictures. Load Janus-Pro, Janus or JanusFlow."
+            )
+        if self.several and self.way == "flow":
+            raise PromptError(
+                f"{self.loaded.name} draws on one machine only: each step reads the prompt's keys "
+                "and values on all layers anew. Load it without --hosts."
             )
         chosen = settings.filled(self.way)
         tokenizer = self.processor.tokenizer

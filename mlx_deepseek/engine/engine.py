@@ -64,7 +64,7 @@ class Engine(Answering):
             scheduler.explained = followers.group.explained
             followers.group.when_lost.append(scheduler.end_all)
         self._dispatcher: Any = Dispatcher(worker, scheduler)
-        self._drawer: Any = Drawer(loaded, self.processor)
+        self._drawer: Any = Drawer(loaded, self.processor, several=followers is not None)
 
     def __repr__(self) -> str:
         kind = self.config.get("model_type", "?")

@@ -9,6 +9,7 @@ from functools import partial
 
 import mlx.core as mx
 
+from mlx_deepseek.cache.remote_cache import repeat_rows
 from mlx_deepseek.image_generation.canvas import Canvas
 from mlx_deepseek.models.janus import Janus
 
@@ -52,9 +53,7 @@ class GuidedDecoder:
         self.cache = model.make_cache()
         hidden = model.language.model(ids, self.cache)[:, -1]  # [2, D]
         self.hidden = mx.repeat(hidden, n, axis=0)  # [2n, D]
-        for layer in self.cache:
-            keys, values, offset = layer.state
-            layer.state = mx.repeat(keys, n, axis=0), mx.repeat(values, n, axis=0), offset
+        repeat_rows(self.cache, n)
 
     def logits(self) -> mx.array:
         """The next code's logits [2n, codes] in float32."""

@@ -6,11 +6,15 @@ import select
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import mlx_deepseek as ds
+from tests.distributed.rank0 import PROMPTS, tokens
 
 RANK0 = Path(__file__).with_name("rank0.py")
 ANSWER_S = 120.0
@@ -19,10 +23,11 @@ ANSWER_S = 120.0
 class Ring:
     """Rank 0 of a group, as a process that is told what to do."""
 
-    def __init__(self, folder: Path, size: int, timeout_s: float, **more: Any):
+    def __init__(self, folder: Path, memory: Sequence[str], timeout_s: float, **more: Any):
+        size = len(memory)
         hosts = [
-            {"ssh": "localhost", "port": port, "memory": "4GB", **(more if rank else {})}
-            for rank, port in enumerate(free_ports(size))
+            {"ssh": "localhost", "port": port, "memory": own, **(more if rank else {})}
+            for rank, (port, own) in enumerate(zip(free_ports(size), memory, strict=True))
         ]
         file = folder / f"hosts-{size}-{hosts[0]['port']}.json"
         file.write_text(json.dumps({"timeout_s": timeout_s, "hosts": hosts}))
@@ -94,12 +99,16 @@ def gone(pids: list[int]) -> bool:
 
 @pytest.fixture(scope="session")
 def rings(tmp_path_factory):
-    """Makes groups that end with the block; `more` stands in the hosts file of all but rank 0."""
+    """Makes groups that end with the block; `more` stands in the hosts file of all but rank 0.
+
+    They are so many processes, or one for each memory limit.
+    """
     folder = tmp_path_factory.mktemp("rings")
 
     @contextmanager
-    def make(size: int, timeout_s: float = 60.0, **more: Any):
-        ring = Ring(folder, size, timeout_s, **more)
+    def make(size: int | Sequence[str], timeout_s: float = 60.0, **more: Any):
+        memory = ["4GB"] * size if isinstance(size, int) else size
+        ring = Ring(folder, memory, timeout_s, **more)
         try:
             yield ring
         finally:
@@ -120,3 +129,27 @@ def three(rings):
     """Three processes."""
     with rings(3) as ring:
         yield ring
+
+
+@pytest.fixture(scope="module")
+def alone(goldens_root):
+    """Engines of this process, and what they write, each computed once."""
+    made: dict[str, ds.Engine] = {}
+    written: dict[str, list] = {}
+
+    def engine(case: str, **caching):
+        key = f"{case} {caching}"
+        if key not in made:
+            options = {} if case == "nano" else {"dtype": "float32"}
+            source = case if case == "nano" else goldens_root / case
+            made[key] = ds.load(source, caching=ds.Caching(**caching), **options)
+        return made[key]
+
+    def write(case: str, sampling, prompts=PROMPTS, count=8, **caching):
+        key = f"{case} {sampling} {prompts} {count} {caching}"
+        if key not in written:
+            written[key] = tokens(engine(case, **caching), prompts, count, sampling)
+        return written[key]
+
+    write.engine = engine
+    return write

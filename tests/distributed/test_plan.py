@@ -1,15 +1,18 @@
 """Who holds what, as arithmetic: uneven memory, experts on disk, shares, and what is refused."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mlx_deepseek import catalog, models
 from mlx_deepseek.distributed.forecast import LinkSpeed, decode_tps
 from mlx_deepseek.distributed.hosts_file import read_hosts
 from mlx_deepseek.distributed.model_bytes import model_bytes
 from mlx_deepseek.distributed.plan import LayerBytes, Machine, ModelBytes, Plan, plan
+from mlx_deepseek.distributed.shares import stands_apart
 from mlx_deepseek.errors import ConfigError, MemoryLimitError
 from mlx_deepseek.models.expert_memory import ExpertLayer
 from mlx_deepseek.models.forecast import Speeds
@@ -60,6 +63,28 @@ def test_every_layer_is_somewhere_once_and_fits(sizes, layers, base):
         assert part.nbytes == (part.last - part.first + (base if rank == 0 else 0)) * GB
         assert part.nbytes <= size * GB
     assert [part.last for part in found.parts[:-1]] == [part.first for part in found.parts[1:]]
+
+
+def test_layers_that_share_stay_together():
+    """As V4.1's, of which several read what one has compressed."""
+    whole = model(7, base=0)
+    layers = [replace(one, apart=i in (2, 4, 5)) for i, one in enumerate(whole.layers)]
+    shared = replace(whole, layers=tuple(layers))
+    assert edges(plan(shared, machines(10, 10))) == [0, 4, 7]
+    assert edges(plan(shared, machines(10, 10, 10))) == [0, 2, 5, 7]
+    with pytest.raises(ConfigError, match="5 machines for 4 groups of layers"):
+        plan(shared, machines(9, 9, 9, 9, 9))
+
+
+def test_where_layers_of_v41_can_be_apart(golden_config):
+    """Where none reads another's entries or candidates; V4's make their own."""
+    for case, starts in (("deepseek_v41", [0, 1, 2, 4, 5]), ("deepseek_v4_fp4", [0, 1, 2])):
+        layers = models.build(golden_config(case)).layers
+        found = [i for i in range(len(layers)) if stands_apart(layers[i:])]
+        assert found == starts
+    released = models.build(models.without_mtp(catalog.find("DeepSeek-V4.1-Flash").config)).layers
+    found = [i for i in range(len(released)) if stands_apart(released[i:])]
+    assert found == [0, 1, 2, 8, 14, 20]
 
 
 def test_experts_stay_on_disk_where_memory_is_short():
