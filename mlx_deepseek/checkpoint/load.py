@@ -81,8 +81,16 @@ def prepare(
     )
     model = obtain(found, progress)
     release = found.source if isinstance(found, Release) and found.recipe is None else None
-    room = require_room(model.folder, limit=memory) if alone else Room(loaded_bytes(model.folder))
+    each = item_bytes(dtype)
+    room = Room(loaded_bytes(model.folder, each))
+    if alone:
+        room = require_room(model.folder, limit=memory, item_bytes=each)
     return Prepared(model, release, dtype, room)
+
+
+def item_bytes(dtype: str | None) -> int | None:
+    """Bytes of a number in a data type by its name; None: as this machine computes."""
+    return None if dtype is None else DTYPES[dtype].size
 
 
 def load_part(

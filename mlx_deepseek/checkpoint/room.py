@@ -38,29 +38,35 @@ class Room:
     capacities: Mapping[str, int] = field(default_factory=dict)
 
 
-def require_room(folder: Path, beside_bytes: int = 0, limit: str | int | None = None) -> Room:
+def require_room(
+    folder: Path,
+    beside_bytes: int = 0,
+    limit: str | int | None = None,
+    item_bytes: int | None = None,
+) -> Room:
     """How a checkpoint fits into memory, beside a page of context.
 
     `beside_bytes` are of what is in memory already, or to be loaded with it. `limit`, in bytes or
-    as "48GB", is in place of this machine's memory.
+    as "48GB", is in place of this machine's memory; `item_bytes` as in `model_memory`.
 
     Raises:
         MemoryLimitError: it does not fit, even with experts on disk; the message says by how much.
         ConfigError: `limit` is no size.
         CheckpointError: files are missing or damaged.
     """
-    needed, machine = loaded_bytes(folder), memory.machine_memory_bytes()
+    needed, machine = loaded_bytes(folder, item_bytes), memory.machine_memory_bytes()
     allowed = machine if limit is None else limit_bytes(limit)
     usable = memory.fits(needed, 1, allowed, 1).usable_bytes
     if needed + beside_bytes <= usable:
         return Room(needed)
-    streamed = with_experts_on_disk(folder, usable - beside_bytes)
+    streamed = with_experts_on_disk(folder, usable - beside_bytes, item_bytes)
     if streamed is not None:
         return streamed
     taken = f" beside {in_words(beside_bytes)} of other models" if beside_bytes else ""
+    least = least_words(folder, item_bytes)
     whose = "this machine's" if limit is None else "the memory limit's"
     raise MemoryLimitError(
-        f"{folder}: the weights take {in_words(needed)} in memory{taken}, {least_words(folder)}. "
+        f"{folder}: the weights take {in_words(needed)} in memory{taken}, {least}. "
         f"Expected at most {in_words(usable)} of {whose} {in_words(allowed)}; convert with fewer "
         "bits, choose a smaller model (`mlx-deepseek models`), or use a larger machine."
     )
@@ -72,18 +78,20 @@ def held_bytes() -> int:
     return mx.get_active_memory()
 
 
-def with_experts_on_disk(folder: Path, usable_bytes: int) -> Room | None:
+def with_experts_on_disk(
+    folder: Path, usable_bytes: int, item_bytes: int | None = None
+) -> Room | None:
     """How a checkpoint fits into so many bytes with context; None: too few for one token."""
-    found, context_bytes = model_memory(folder)
+    found, context_bytes = model_memory(folder, item_bytes)
     chosen = capacities(found, usable_bytes - context_bytes)
     if not found.layers or chosen is None:
         return None
     return Room(found.held(chosen), chosen)
 
 
-def least_words(folder: Path) -> str:
+def least_words(folder: Path, item_bytes: int | None = None) -> str:
     """What a checkpoint takes at least, for a message."""
-    found, context_bytes = model_memory(folder)
+    found, context_bytes = model_memory(folder, item_bytes)
     if not found.layers:
         return "and none of them are routed experts of an MLX checkpoint, which could stay on disk"
     return f"{in_words(found.least_bytes + context_bytes)} with routed experts on disk"
@@ -112,13 +120,15 @@ def model_memory(folder: Path, item_bytes: int | None = None) -> tuple[ModelMemo
     return memory_of(built, loaded, stored), per_token * min(CONTEXT_TOKENS, window)
 
 
-def loaded_bytes(folder: Path) -> int:
+def loaded_bytes(folder: Path, item_bytes: int | None = None) -> int:
     """Bytes of a checkpoint's weights once loaded here, from the files' headers.
+
+    `item_bytes` as in `model_memory`.
 
     Raises:
         CheckpointError: files are missing or damaged.
     """
-    infos, item_bytes = named_tensors(folder), compute_item_bytes()
+    infos, item_bytes = named_tensors(folder), item_bytes or compute_item_bytes()
     return sum(tensor_bytes(one, item_bytes) for name, one in infos.items() if TABLE not in name)
 
 

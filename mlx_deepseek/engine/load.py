@@ -9,7 +9,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten
 from mlx_lm.tuner.utils import load_adapters
 
-from mlx_deepseek.checkpoint.load import Loaded, Prepared, load_prepared, prepare
+from mlx_deepseek.checkpoint.load import Loaded, Prepared, item_bytes, load_prepared, prepare
 from mlx_deepseek.checkpoint.load_weights import evaluate
 from mlx_deepseek.checkpoint.room import held_bytes, limit_bytes, require_room
 from mlx_deepseek.distributed import Group, load_split
@@ -81,7 +81,8 @@ def load(
         # Only now: whoever was told of the load may have closed other engines.
         if group is not None:
             return on_several(group)
-        room = require_room(wanted.found.folder, beside + held_bytes(), memory)
+        taken, each = beside + held_bytes(), item_bytes(dtype)
+        room = require_room(wanted.found.folder, taken, memory, each)
         loaded = load_prepared(replace(wanted, room=room))
         if adapter is not None:
             loaded = with_adapter(loaded, Path(adapter).expanduser())

@@ -40,7 +40,12 @@ class Forecast:
     prefill_tps: float
 
 
-def forecast(model: ModelMemory, capacities: Mapping[str, int], speeds: Speeds) -> Forecast:
+def forecast(
+    model: ModelMemory,
+    capacities: Mapping[str, int],
+    speeds: Speeds,
+    prompt_tokens: int = PROMPT_TOKENS,
+) -> Forecast:
     """What to expect with so many experts of each layer, by path, in memory; all, if not named."""
     held = {path: capacities.get(path, one.experts) for path, one in model.decoding.items()}
     layers = [(one, held[path]) for path, one in model.decoding.items()]
@@ -57,22 +62,22 @@ def forecast(model: ModelMemory, capacities: Mapping[str, int], speeds: Speeds) 
         hit_rate=(_mean(rates[0]), _mean(rates[1])),
         disk_bytes_per_token=(missed[0], missed[1]),
         decode_tps=(1 / seconds[0], 1 / seconds[1]),
-        prefill_tps=PROMPT_TOKENS / prefill_s(model, held, speeds, from_memory),
+        prefill_tps=prompt_tokens / prefill_s(model, held, speeds, from_memory, prompt_tokens),
     )
 
 
 def prefill_s(
-    model: ModelMemory, held: Mapping[str, int], speeds: Speeds, token_bytes: float
+    model: ModelMemory, held: Mapping[str, int], speeds: Speeds, token_bytes: float, tokens: int
 ) -> float:
-    """Seconds for a prompt of PROMPT_TOKENS, if choices are alike: each expert is read once.
+    """Seconds for so many tokens of a prompt, if choices are alike: each expert is read once.
 
     The next ones are read while one computes, so the slower of the two counts.
     """
     from_disk = sum(
-        used(one, PROMPT_TOKENS) * (1 - held[path] / one.experts) * one.file_bytes
+        used(one, tokens) * (1 - held[path] / one.experts) * one.file_bytes
         for path, one in model.decoding.items()
     )
-    compute = 0.0 if speeds.prompt is None else token_bytes * PROMPT_TOKENS / speeds.prompt
+    compute = 0.0 if speeds.prompt is None else token_bytes * tokens / speeds.prompt
     whole = model.dense_read_bytes + sum(one.nbytes for one in model.decoding.values())
     return max(from_disk / speeds.disk, compute, whole / speeds.memory)
 

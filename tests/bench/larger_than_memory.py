@@ -2,6 +2,7 @@
 
     python tests/bench/larger_than_memory.py make FOLDER [--layers 2]      # 6.3 GB a layer
     python tests/bench/larger_than_memory.py run FOLDER [--shares 0.25 0.125 0.03] [--resident]
+    python tests/bench/larger_than_memory.py prompt FOLDER [--shares ...] [--tokens 1024]
     python tests/bench/larger_than_memory.py records FOLDER                # one part per expert
     python tests/bench/larger_than_memory.py caches                        # LRU beside the ideal
     python tests/bench/larger_than_memory.py ahead                         # one layer's guesses
@@ -207,6 +208,37 @@ def one(folder: Path, share: float) -> dict:
         "peak_gb": peak_bytes() / 1e9,
         "text": hashlib.sha256(str(tokens).encode()).hexdigest()[:12],
         "tokens": tokens,
+    }
+
+
+def prompt(folder: Path, share: float, tokens: int) -> dict:
+    """A prompt of so many tokens, cold, beside its forecast from this process's speeds."""
+    config = json.loads((folder / "config.json").read_text())
+    capacity = max(config["num_experts_per_tok"], int(config["n_routed_experts"] * share))
+    held = {p: capacity for p in moe_layers(build(config))} if share < 1 else {}
+    reads, products = [plain_read(folder)], [product_bytes_per_s(64)]
+    model, _ = load_model(folder, capacities=held)
+    model(mx.array([[1, 2, 3]])).sum().item()
+    ids = mx.array([[i * PRIME % config["vocab_size"] for i in range(tokens)]])
+    drop(folder / "model.safetensors")
+    before, began = snapshot(model), time.perf_counter()
+    mx.eval(model(ids, cache=model.make_cache())[0, -1])
+    seconds, seen = time.perf_counter() - began, snapshot(model).since(before)
+    reads.append(plain_read(folder))
+    products.append(product_bytes_per_s(64))
+    speeds = Speeds(product_bytes_per_s(), float(np.median(reads)), float(np.median(products)))
+    expected_tps = forecast(model_memory(folder)[0], held, speeds, tokens).prefill_tps
+    return {
+        "share": share,
+        "tokens": tokens,
+        "tokens_per_s": tokens / seconds,
+        "forecast_tokens_per_s": expected_tps,
+        "measured_to_forecast": tokens / seconds / expected_tps,
+        "read_gb": seen.read_bytes / 1e9,
+        "waiting_share": seen.wait_s / seconds,
+        "plain_gb_per_s": [speed / 1e9 for speed in reads],
+        "product_gb_per_s": [speed / 1e9 for speed in products],
+        "peak_gb": peak_bytes() / 1e9,
     }
 
 
@@ -441,17 +473,21 @@ def table() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    whats = ("make", "run", "one", "records", "caches", "ahead", "table")
+    whats = ("make", "run", "one", "prompt", "records", "caches", "ahead", "table")
     parser.add_argument("what", choices=whats)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--shares", type=float, nargs="+", default=list(SHARES))
+    parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--resident", action="store_true")
     args = parser.parse_args()
     if args.what == "make":
         make(args.folder, args.layers)
     elif args.what == "one":
         print(json.dumps(one(args.folder, args.shares[0])))
+    elif args.what == "prompt":
+        for share in args.shares:
+            print(json.dumps(prompt(args.folder, share, args.tokens)), flush=True)
     elif args.what == "caches":
         caches()
     elif args.what == "records":

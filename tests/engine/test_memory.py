@@ -11,6 +11,7 @@ import mlx_deepseek as ds
 from mlx_deepseek.checkpoint.room import model_memory, require_room
 from mlx_deepseek.commands.terminal import summary
 from mlx_deepseek.errors import CheckpointError, ConfigError, MemoryLimitError
+from mlx_deepseek.models.expert_memory import moe_layers
 from mlx_deepseek.runtime import memory
 
 QUESTIONS = ("What is 347 + 586?", "Sort: pear, fig, apple.")
@@ -23,9 +24,9 @@ def _no_others(monkeypatch):
     monkeypatch.setattr(mx, "get_active_memory", lambda: 0)
 
 
-def limit(folder, share: float) -> int:
+def limit(folder, share: float, item_bytes: int | None = None) -> int:
     """A memory in which this share of the experts fits."""
-    found, context = model_memory(folder)
+    found, context = model_memory(folder, item_bytes)
     experts = found.nbytes - found.dense_bytes
     return int((found.dense_bytes + context + share * experts) * 8 / 7) + 1000
 
@@ -76,6 +77,17 @@ def test_with_quantized_caches_and_drafts(resident, caching, monkeypatch):
     engines = [ds.load("nano", caching=caching), ds.load("nano", caching=caching, memory=size)]
     answers = [[e.generate(q, **SETTINGS).text for q in QUESTIONS] for e in engines]
     assert answers[0] == answers[1]
+
+
+def test_in_a_data_type(resident, texts):
+    """An MLX checkpoint (a release's experts lie apart); as many fit as such numbers take."""
+    folder, size = resident.folder, limit(resident.folder, 0.4, 4)
+    engine = ds.load(folder, dtype="float32", memory=size)
+    assert engine.traffic is not None
+    assert engine.generate(QUESTIONS[1], **SETTINGS).text == texts[1]
+    held = {path: one.switch_mlp.in_memory for path, one in moe_layers(engine.model).items()}
+    assert held == dict(require_room(folder, limit=size, item_bytes=4).capacities)
+    assert not require_room(folder, limit=size, item_bytes=2).capacities  # all of them fit
 
 
 def test_in_batches_and_from_a_cached_prefix(streamed, resident):

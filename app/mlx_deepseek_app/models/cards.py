@@ -16,6 +16,7 @@ from mlx_deepseek.errors import DeepSeekError
 from mlx_deepseek.models.expert_memory import CONTEXT_TOKENS
 from mlx_deepseek.prompts import FORMATS
 from mlx_deepseek.runtime import memory
+from mlx_deepseek.runtime.chips import published_bandwidth
 
 # Best first; what is offered is the first that fits.
 RECIPES = tuple(memory.ESTIMATED_BITS)
@@ -26,7 +27,8 @@ COMFORTABLE = 4096  # tokens of context that a recommendation leaves room for
 class RecipeFit:
     """A model stored with a recipe on this machine; `context` is the longest in tokens.
 
-    `least_bytes` are what it takes in memory if its routed experts may stay on disk.
+    `least_bytes` are what it takes in memory if its routed experts may stay on disk. `bound_tps`
+    are the tokens per second at which the weights that a token needs are read from memory.
     """
 
     recipe: str
@@ -35,6 +37,7 @@ class RecipeFit:
     context: int
     usable_bytes: int
     least_bytes: int
+    bound_tps: float | None = None
 
     @property
     def streams(self) -> bool:
@@ -107,9 +110,13 @@ ADVISED = ("8bit", "6bit", "4bit")
 STREAMED = "4bit"
 
 
-def cards(machine_bytes: int | None = None) -> list[Card]:
-    """The built-in models, and all released ones, newest families last as in the catalog."""
+def cards(machine_bytes: int | None = None, bandwidth: float | None = None) -> list[Card]:
+    """The built-in models, and all released ones, newest families last as in the catalog.
+
+    `bandwidth` of the memory in bytes per second is as published for this machine, unless given.
+    """
     machine = memory.machine_memory_bytes() if machine_bytes is None else machine_bytes
+    bandwidth = bandwidth or published_bandwidth()
     downloaded = {repo.lower() for repo in cached_models()}
     converted = converted_folders()
     released = [
@@ -123,7 +130,7 @@ def cards(machine_bytes: int | None = None) -> list[Card]:
             licence=short_licence(entry.license),
             abilities=abilities(entry),
             runs=models.known(entry.config),
-            fits=recipe_fits(entry, machine) if models.known(entry.config) else (),
+            fits=recipe_fits(entry, machine, bandwidth) if models.known(entry.config) else (),
             downloaded=entry.repo.lower() in downloaded,
             folders=tuple(converted.get(entry.repo.lower(), ())),
             begun=tuple(recipe for recipe in RECIPES if unfinished(entry.repo, recipe)),
@@ -156,7 +163,9 @@ def built_in() -> list[Card]:
     ]
 
 
-def recipe_fits(entry: catalog.Entry, machine_bytes: int) -> tuple[RecipeFit, ...]:
+def recipe_fits(
+    entry: catalog.Entry, machine_bytes: int, bandwidth: float | None = None
+) -> tuple[RecipeFit, ...]:
     """The model in every recipe; sizes are estimates."""
     per_token = entry.cache_bytes_per_token
     if per_token is None:
@@ -167,10 +176,12 @@ def recipe_fits(entry: catalog.Entry, machine_bytes: int) -> tuple[RecipeFit, ..
         weights = memory.estimate_bytes(entry.params_total, recipe)
         fit = memory.fits(weights, per_token, machine_bytes, context)
         least = weights
-        if entry.params_active and entry.params_active < entry.params_total:
-            active = memory.estimate_bytes(entry.params_active, recipe)
+        active = memory.estimate_bytes(entry.params_active or entry.params_total, recipe)
+        if active < weights:
             least = active + per_token * min(context, CONTEXT_TOKENS)
-        found.append(RecipeFit(recipe, weights, per_token, fit.context, fit.usable_bytes, least))
+        most = bandwidth / active if bandwidth else None
+        sizes = (weights, per_token, fit.context, fit.usable_bytes, least)
+        found.append(RecipeFit(recipe, *sizes, most))
     return tuple(found)
 
 

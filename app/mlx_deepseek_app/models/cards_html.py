@@ -102,9 +102,10 @@ def _fit(card: Card) -> str:
         said = f"Larger than the memory: {least} of it at least are loaded, the rest is read: slow"
         return f'<p class="fit tight">{said}{got}</p>'
     word = "good fit" if is_roomy(fit) else "tight fit"
+    speed = f" · about {fit.bound_tps:,.0f} tokens/s (computed)" if fit.bound_tps else ""
     return (
         f'<p class="fit {word.split()[0]}"><b>{bits(fit.recipe)}</b> · '
-        f"{gigabytes(fit.weights_bytes)} · {word}{got}</p>"
+        f"{gigabytes(fit.weights_bytes)} · {word}{speed}{got}</p>"
     )
 
 

@@ -8,8 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_deepseek import catalog, models
+from mlx_deepseek.models.expert_memory import memory_of
+from mlx_deepseek.models.forecast import Speeds, forecast
+from mlx_deepseek.runtime.chips import published_bandwidth
 from mlx_deepseek_app.models import cards
 from mlx_deepseek_app.models.cards_html import cards_html
+from mlx_deepseek_convert import stored_bytes
 
 GB = 10**9
 
@@ -63,6 +67,23 @@ def test_larger_than_the_memory_with_experts_on_disk():
     assert 'data-act="get"' in html
     assert '<option value="4bit"' in html
     assert "where 1.0 GB are free" in cards_html([named(large, "DeepSeek-V3")], "", 10**9)
+
+
+def test_where_the_chip_is_known_its_memory_bounds_the_speed():
+    """As the forecast from the sizes of each tensor, about; nothing where it is not known."""
+    found = cards.cards(512 * GB, 819e9)
+    for name in ("DeepSeek-V2-Lite-Chat", "DeepSeek-V3", "DeepSeek-R1-Distill-Qwen-7B"):
+        fit = next(one for one in named(found, name).fits if one.recipe == "4bit")
+        built = models.build(models.without_mtp(catalog.find(name).config))
+        sizes = memory_of(built, stored_bytes(built))
+        exact = forecast(sizes, {}, Speeds(819e9, 1.0)).decode_tps[0]
+        assert 0.9 * exact <= fit.bound_tps <= 1.25 * exact, name
+    lite = named(found, "DeepSeek-V2-Lite-Chat")
+    assert f"about {lite.best.bound_tps:,.0f} tokens/s (computed)" in cards_html([lite], "")
+    html = cards_html([named(cards.cards(512 * GB), "DeepSeek-V2-Lite-Chat")], "")
+    assert ("tokens/s" in html) == (published_bandwidth() is not None)
+    assert published_bandwidth("Apple M4 Pro") == 273e9
+    assert published_bandwidth("Some CPU") is None
 
 
 @given(st.integers(1, 2000))
