@@ -83,8 +83,8 @@ class AppPage:
                     view = ChatView(service, toolbox)
                 for name, kind, _ in OF_SOME_MODELS:
                     with tab_of(name, visible=False) as tab:
-                        made = DrawingTab(service, store) if kind is DrawingTab else kind(service)
-                        self.some[tab] = made
+                        keeps = kind in (DrawingTab, ProveTab)
+                        self.some[tab] = kind(service, store) if keeps else kind(service)
                 with tab_of(MODELS) as models:
                     self.models = ModelsTab(service, self.loads)
                 with tab_of(COMPARE):
@@ -118,6 +118,8 @@ class AppPage:
         (pictures,) = (tab for tab in self.some.values() if isinstance(tab, PicturesTab))
         (kept,) = (tab.kept for tab in self.some.values() if isinstance(tab, DrawingTab))
         page.load(kept.on_search, None, kept.listed, **FREE)
+        (prove,) = (tab for tab in self.some.values() if isinstance(tab, ProveTab))
+        page.load(prove.on_open, None, prove.kept, **FREE)
         asked = kept.ask.click(kept.on_ask, kept.chosen, pictures.files, **QUIET)
         asked.then(None, js="() => { location.hash = '#pictures'; }")
 

@@ -6,6 +6,7 @@ from mlx_deepseek.proving.policy import ModelPolicy
 from mlx_deepseek.proving.process import Limits, StopSignal
 from mlx_deepseek.proving.prove import Proof, Search, prove
 from mlx_deepseek.proving.statement import Theorem, read_theorem
+from mlx_deepseek.proving.tree import TreeView
 from mlx_deepseek.proving.verdict import Judge, Verdict
 from mlx_deepseek.proving.with_model import prove_with_model, stream_proof
 
@@ -19,6 +20,7 @@ __all__ = [
     "Search",
     "StopSignal",
     "Theorem",
+    "TreeView",
     "Verdict",
     "find_lean",
     "prove",

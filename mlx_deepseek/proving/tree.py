@@ -71,6 +71,42 @@ class Node:
             node.below.add(reward)
 
 
+@dataclass(frozen=True)
+class Branch:
+    """A node as it was at one moment: `tactic` is the last line that led to its goals."""
+
+    depth: int
+    tactic: str
+    goal: str
+    visits: float
+    reward: float
+
+
+@dataclass(frozen=True)
+class TreeView:
+    """The tree at one moment, each node after its parent; `left_out` did not fit."""
+
+    branches: tuple[Branch, ...]
+    left_out: int = 0
+
+
+def view(root: Node, most: int = 60) -> TreeView:
+    """The tree to look at, the most visited children first."""
+    branches: list[Branch] = []
+    waiting, count = [(root, 0)], 0
+    while waiting:
+        node, depth = waiting.pop()
+        count += 1
+        if len(branches) < most:
+            lines = node.bodies[0].rstrip().splitlines() if node.bodies else []
+            tactic = lines[-1].strip() if lines else ""
+            told = node.goal, node.below.visits, node.below.reward
+            branches.append(Branch(depth, tactic, *told))
+        below = sorted(node.children.values(), key=lambda child: child.below.visits)
+        waiting += [(child, depth + 1) for child in below]
+    return TreeView(tuple(branches), count - len(branches))
+
+
 def select(root: Node) -> Node:
     """Walk down from the root, at each node choosing to stay or the child with the best bound."""
     node = root

@@ -15,6 +15,7 @@ from mlx_deepseek.proving.policy import ModelPolicy, TextModel
 from mlx_deepseek.proving.process import StopSignal
 from mlx_deepseek.proving.prove import Proof, Search, prove
 from mlx_deepseek.proving.statement import Theorem, read_theorem
+from mlx_deepseek.proving.tree import TreeView
 
 QUIET_S = 0.3
 
@@ -58,8 +59,10 @@ def prove_with_model(
 
 def stream_proof(
     model: TextModel | None, statement: str | Theorem, **options: Any
-) -> Generator[Attempt | Proof | None]:
+) -> Generator[Attempt | TreeView | Proof | None]:
     """Attempts as they are made, at last the proof; options as in `prove_with_model`.
+
+    A tree search shows its tree after each round.
 
     None comes while nothing happens, so that the caller can close the generator, which ends Lean
     and the model's answer at once.
@@ -67,8 +70,9 @@ def stream_proof(
     Raises:
         LeanError: as `prove_with_model`.
     """
-    events: SimpleQueue[Attempt | Proof | BaseException] = SimpleQueue()
+    events: SimpleQueue[Attempt | TreeView | Proof | BaseException] = SimpleQueue()
     stop = options.setdefault("stop", StopSignal())
+    options.setdefault("watch_tree", lambda root: events.put(tree.view(root)))
 
     def work() -> None:
         try:

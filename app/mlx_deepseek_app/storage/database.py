@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mlx_deepseek.errors import DeepSeekError
 
-VERSION = 8
+VERSION = 9
 BUSY_TIMEOUT_S = 10.0
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 SCHEMA = """
@@ -54,6 +54,8 @@ ADDED = {
     8: "ALTER TABLE conversations ADD COLUMN titled_by TEXT NOT NULL DEFAULT ''; "
     "CREATE TABLE options (owner TEXT NOT NULL, name TEXT NOT NULL, chosen INTEGER NOT NULL, "
     "PRIMARY KEY (owner, name))",
+    9: "CREATE TABLE proofs (id TEXT PRIMARY KEY, owner TEXT NOT NULL, source TEXT NOT NULL, "
+    "rests TEXT NOT NULL, made_s REAL NOT NULL)",
 }
 
 

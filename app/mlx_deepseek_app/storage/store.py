@@ -14,7 +14,7 @@ from mlx_deepseek_app.storage.database import StoreError, transaction
 
 FILE = "conversations.sqlite"
 PREFIXES = "prefixes"
-OWN_TABLES = ("presets", "model_settings", "options")  # beside conversations
+OWN_TABLES = ("presets", "model_settings", "options", "proofs")  # beside conversations
 
 
 def prefix_folder(folder: Path) -> Path:

@@ -1,16 +1,20 @@
 """Prove: a Lean statement, attempts as they come, and the proof that the user's Lean accepted."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
-from html import escape
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import gradio as gr
 
-from mlx_deepseek.proving import Attempt, Lean, Proof, find_lean, stream_proof
+from mlx_deepseek.proving import Attempt, Lean, Proof, TreeView, find_lean, stream_proof
+from mlx_deepseek_app.chat.composer import CHIPS_SCRIPT
 from mlx_deepseek_app.jobs.model_service import ModelService
+from mlx_deepseek_app.storage.database import StoreError
+from mlx_deepseek_app.storage.proofs import Proofs
+from mlx_deepseek_app.storage.store import Store
+from mlx_deepseek_app.tabs import prove_html
 from mlx_deepseek_app.tabs.job_tab import JobTab, Updates
 from mlx_deepseek_app.widgets import status
-from mlx_deepseek_app.widgets.event_options import FREE
+from mlx_deepseek_app.widgets.event_options import FREE, QUIET
 
 REFRESH_S = 0.2
 STATEMENT_AT_MOST = 100_000  # characters
@@ -26,7 +30,6 @@ METHODS = [
     ("Tree search", "tree"),
     ("Sketches", "sketch"),
 ]
-SHOWN = 50  # attempts, the newest first
 
 
 class ProveTab(JobTab):
@@ -36,8 +39,9 @@ class ProveTab(JobTab):
     title = "Prove"
     about = "A Lean statement in, a proof that your own Lean has accepted out."
 
-    def __init__(self, service: ModelService) -> None:
+    def __init__(self, service: ModelService, store: Store) -> None:
         super().__init__(service)
+        self._store = store
         with self.frame():
             with self.asking():
                 self.statement = gr.Textbox(
@@ -54,12 +58,13 @@ class ProveTab(JobTab):
                 with self.choosing():
                     self.buttons("Prove")
             self.examples(EXAMPLES, self.statement)
-            self.proof = gr.Code(
-                label="Accepted proof", interactive=False, visible=False, elem_id="prove-proof"
-            )
+            self.proof = gr.HTML("", elem_id="prove-proof")
+            self.tree = gr.HTML("", elem_id="prove-tree")
             self.tried = gr.HTML("", elem_id="prove-tried")
+            self.kept = gr.HTML("", elem_id="prove-kept", js_on_load=CHIPS_SCRIPT)
         asked = [self.statement, self.method, self.attempts]
-        shown = [self.state, self.proof, self.tried, self.go, self.halt]
+        shown = [self.state, self.proof, self.tree, self.tried, self.kept, self.go, self.halt]
+        self.kept.remove(self.on_remove, None, self.kept, queue=False, **QUIET)
         self.go.click(self.on_prove, asked, shown, **FREE)
 
     async def on_prove(
@@ -82,51 +87,49 @@ class ProveTab(JobTab):
         parts: list[str] = []
         tried: list[Attempt] = []
         proof: Proof | None = None
+        tree: TreeView | None = None
         async for buttons in self.follow(job, REFRESH_S):
             for _, event in job.take():
                 if isinstance(event, Lean):
-                    parts.append(lean_words(event))
+                    parts.append(prove_html.lean_words(event))
                 elif isinstance(event, Attempt):
                     tried.append(event)
+                elif isinstance(event, TreeView):
+                    tree = event
                 elif isinstance(event, Proof):
                     proof = event
             state = self.state_html(job, "Proving", parts)
             yield {
-                self.state: state + (proof_html(proof) if proof else ""),
-                self.proof: gr.Code(
-                    proof.source if proof else "", visible=bool(proof and proof.accepted)
-                ),
-                self.tried: attempts_html(tried),
+                self.state: state + (prove_html.outcome_html(proof) if proof else ""),
+                self.proof: prove_html.source_html(proof.source) if proof and proof.source else "",
+                self.tree: prove_html.tree_html(tree),
+                self.tried: prove_html.attempts_html(tried),
                 **buttons,
             }
+        if proof is not None and proof.accepted:
+            yield {self.kept: self._keep(request, proof)}
 
+    def on_open(self, request: gr.Request) -> str:
+        """What was proved before."""
+        try:
+            return prove_html.kept_html(self._proofs(request).entries())
+        except StoreError as error:
+            return status.failed(str(error))
 
-def lean_words(lean: Lean) -> str:
-    """Which Lean judges, what it can import, and what confines it."""
-    library = "with Mathlib" if lean.has_mathlib else "without Mathlib"
-    return f"Lean {lean.version} {library}, sandbox: {lean.sandbox}"
+    def on_remove(self, request: gr.Request, event: gr.EventData) -> str:
+        """Forget a proof."""
+        try:
+            self._proofs(request).delete(str(event._data["index"]))
+        except StoreError as error:
+            return status.failed(str(error))
+        return self.on_open(request)
 
+    def _keep(self, request: gr.Request, proof: Proof) -> str:
+        try:
+            self._proofs(request).keep(proof.source, prove_html.rests(proof))
+        except StoreError as error:
+            return status.failed(str(error))
+        return self.on_open(request)
 
-def proof_html(proof: Proof) -> str:
-    """The statement as Lean understood it, and what the proof rests on."""
-    shown = f"<p>Lean reads: <code>{escape(proof.statement_shown)}</code></p>"
-    if not proof.accepted:
-        return shown + status.failed(f"Not proved in {len(proof.attempts)} attempts.")
-    rests = ", ".join(proof.axioms) or "no axioms"
-    return shown + status.said(f"Proved by {proof.method}; rests on {rests}.")
-
-
-def attempts_html(tried: Sequence[Attempt]) -> str:
-    """The newest attempts, each with its reason, and its text unfolded on demand."""
-    rows = "".join(
-        f"<tr><th scope='row'>{attempt.number + 1}</th><td>{escape(attempt.method)}</td>"
-        f"<td><details><summary>{escape(said(attempt))}</summary><pre>{escape(attempt.text)}</pre>"
-        "</details></td></tr>"
-        for attempt in reversed(tried[-SHOWN:])
-    )
-    return f"<table class='facts'>{rows}</table>" if rows else ""
-
-
-def said(attempt: Attempt) -> str:
-    """One line about an attempt."""
-    return "accepted" if attempt.accepted else " ".join(attempt.reason.split())[:200]
+    def _proofs(self, request: gr.Request) -> Proofs:
+        return Proofs(self._store, request.session_hash or "")

@@ -5,7 +5,10 @@ from playwright.sync_api import expect
 
 from mlx_deepseek.proving import Attempt
 from mlx_deepseek.proving.lean import Lean
-from mlx_deepseek_app.tabs.prove import SHOWN, attempts_html
+from mlx_deepseek.proving.tree import Node, grow, view
+from mlx_deepseek_app.storage.proofs import Proofs
+from mlx_deepseek_app.storage.store import Store
+from mlx_deepseek_app.tabs.prove_html import SHOWN, attempts_html, kept_html, tree_html
 from tests.app.test_browser import ask, idle
 
 SOURCE = "prover"
@@ -23,6 +26,43 @@ def test_attempts_are_escaped_and_the_newest_come_first():
     assert html.index(">100<") < html.index(">99<")
     assert "accepted" in html
     assert attempts_html([]) == ""
+
+
+def test_the_tree_shows_goals_below_those_they_come_from():
+    root = Node("⊢ p ∧ q", bodies=[""])
+    steps = [("  constructor\n", "⊢ p\n\n⊢ <b>q"), ("  constructor\n  · exact hp\n", "⊢ q")]
+    assert grow(root, steps)
+    grow(root, [("  skip\n", "⊢ r")])
+    root.children["⊢ r"].begin()
+    root.children["⊢ r"].end(1.0)
+    seen = view(root)
+    assert [(one.depth, one.tactic) for one in seen.branches] == [
+        (0, ""), (1, "skip"), (1, "constructor"), (2, "· exact hp")
+    ]  # fmt: skip
+    html = tree_html(seen)
+    assert "⊢ p +1" in html
+    assert "<b>" not in html
+    assert (len(view(root, 2).branches), view(root, 2).left_out) == (2, 2)
+    assert tree_html(None) == ""
+
+
+def test_proofs_are_kept_once_shown_escaped_and_deleted(tmp_path):
+    with_file = Store(tmp_path)
+    kept = Proofs(with_file, "tab")
+    for source in ("theorem a : <b> := by\n  rfl\n", "theorem c : 1 = 1 := rfl\n"):
+        kept.keep(source, "Proved by portfolio; rests on no axioms.")
+    kept.keep("theorem a : <b> := by\n  rfl\n", "again")
+    with_file.close()
+    kept = Proofs(store := Store(tmp_path), "another tab")
+    found = kept.entries()
+    assert [one.rests for one in found] == ["again", "Proved by portfolio; rests on no axioms."]
+    html = kept_html(found)
+    assert "<b>" not in html
+    assert html.index("theorem a") < html.index("theorem c")
+    kept.delete(found[0].id)
+    assert [one.id for one in kept.entries()] == [found[1].id]
+    store.close()
+    assert kept_html([]) == ""
 
 
 @pytest.fixture
@@ -46,6 +86,11 @@ def test_a_statement_is_proved_and_rejections_say_why(page, engine):
     expect(page.locator("#prove-state")).to_contain_text("swap : ∀ (p q : Nat → Prop)")
     expect(page.locator("#prove-state")).to_contain_text("Lean 4.35.0 without Mathlib")
     expect(page.locator("#prove-proof")).to_contain_text("theorem swap")
+    kept = page.locator("#prove-kept details")
+    kept.locator("summary").click()
+    expect(kept).to_contain_text("rests on")
+    kept.get_by_role("button", name="Delete").click()
+    expect(kept).to_have_count(0)
     expect(page.locator("#prove-tried")).to_contain_text("accepted")
 
 
