@@ -85,8 +85,8 @@ conversations.list = (element, watch, send) => {
       return made;
     };
     const folders = names.filter((name) => name !== line.dataset.inFolder).map((name) => button("name", name, () => to(name)));
-    if (line.dataset.inFolder) folders.push(button("", "Out of the folder", () => to("")));
-    folders.push(button("", "New folder", (made) => typed(made, "", "Name of the folder", to)));
+    if (line.dataset.inFolder) folders.push(button("out", "Out of the folder", () => to("")));
+    folders.push(button("plus", "New folder", (made) => typed(made, "", "Name of the folder", to)));
     acts.replaceChildren(...folders);
     folders[0].focus();
   };

@@ -13,7 +13,7 @@
   };
   const SIZES = { small: "93.75%", medium: "100%", large: "112.5%" };
   const system = matchMedia("(prefers-color-scheme: dark)");
-  const choice = { theme: stored("theme") ?? "system", accent: stored("accent") ?? "blue", size: stored("size") ?? "medium" };
+  const choice = { theme: stored("theme") ?? "system", accent: stored("accent") ?? "blue", size: stored("size") ?? "medium", notify: stored("notify") ?? "off" };
   const apply = () => {
     const dark = choice.theme === "system" ? system.matches : choice.theme === "dark";
     document.body.classList.toggle("dark", dark);

@@ -57,7 +57,7 @@
   const open = () => {
     const all = entries();
     const back = document.activeElement;
-    const field = made("input", { type: "text", placeholder: "Go to a page or conversation, or do something" });
+    const field = made("input", { type: "text", placeholder: "Pages, conversations, actions" });
     const listed = made("div", { id: "palette-list", role: "listbox" });
     const box = dialog("keys palette", "Palette");
     let shown = [], at = 0, chosen = null;

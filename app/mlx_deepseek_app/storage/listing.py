@@ -1,5 +1,6 @@
 """The list of conversations, and what a search finds of them."""
 
+import re
 import sqlite3
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from mlx_deepseek_app.storage import messages_table
 from mlx_deepseek_app.storage.store import Store
 
 SNIPPET_CHARACTERS, SNIPPET_BEFORE = 90, 24
+MARKS = re.compile(r"\*\*|`+|^\s*(#+|[-*>]) ", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,10 @@ def _hits(db: sqlite3.Connection, indexed: bool, owner: str, query: str) -> dict
 
 
 def snippet(text: str, word: str) -> str:
-    """A line of text around the first place of a word."""
-    line = " ".join(text.split())
+    """A line of text around the first place of a word, without marks of Markdown."""
+    line = " ".join(MARKS.sub("", text).split())
+    if word.lower() not in line.lower():
+        line = " ".join(text.split())
     at = max(line.lower().find(word.lower()), 0)
     begin = max(at - SNIPPET_BEFORE, 0)
     if begin:  # with a whole word, where words have gaps
