@@ -364,9 +364,9 @@ def test_search_shows_where_a_message_has_the_word_and_all_is_cleared(tmp_path):
     assert hit.snippet.startswith("…")
     assert hit.snippet.endswith("dry country")
     assert len(hit.snippet) < 60
-    keep(mine, "# Herds\n\n- **grazing** in `groups` with 5 - 3")
+    keep(mine, "it:\n# Herds\n\n- **grazing** in `groups` with 5 - 3")
     (hit,) = mine.entries("grazing")
-    assert hit.snippet == "About Herds grazing in groups with 5 - 3"
+    assert hit.snippet == "About it: Herds grazing in groups with 5 - 3"
     (hit,) = mine.entries("斑马线")
     assert "斑马线" in hit.snippet
     assert all(one.snippet == "" for one in mine.entries())
