@@ -101,7 +101,7 @@ class AppPage:
 
     def _wire(self, page: gr.Blocks) -> None:
         panel, view, sidebar = self.chat.panel, self.chat.view, self.chat.sidebar
-        following = [part for tab in self.some.values() for part in tab.follows]
+        following = [part for tab in (*self.some.values(), self.compare) for part in tab.follows]
         told = [sidebar.nav, *self.chat.follows, *self.some, *following]
         # what shows progress does not touch the chat, which stays usable meanwhile
         view.composer.menu.choose(self.loads.on_choose, None, sidebar.loads, **FREE)
@@ -148,7 +148,7 @@ class AppPage:
         if self.service.source and self.service.source != open_tab.source:
             open_tab.source = self.service.source
             updates |= self.chat.panel.on_model(known)
-            for tab in self.some.values():
+            for tab in (*self.some.values(), self.compare):
                 updates |= tab.on_model(known)
         return updates
 

@@ -33,13 +33,14 @@ class Routing:
     """Which experts a prompt's tokens chose.
 
     `counts` [M, E] are tokens for each of M MoE layers and E experts, `layers` their places in the
-    model; each of `tokens` chose `per_token` experts in each of them.
+    model; each of `tokens` chose `per_token` experts in each of them: `chosen` [M, L, K].
     """
 
     layers: tuple[int, ...]
     counts: np.ndarray
     tokens: int
     per_token: int
+    chosen: np.ndarray
 
     @property
     def balance(self) -> tuple[float, ...]:
@@ -169,14 +170,15 @@ def indexer_hooks(model: Any) -> AbstractContextManager[Mapping[int, Calls]]:
 
 def routing(hooks: Mapping[int, Calls]) -> Routing:
     """What routers have noted; computes it, so call it on the thread that computes."""
-    counts, tokens, per_token = [], 0, 0
+    counts, chosen = [], []
     for one in hooks.values():
         parts = [np.array(experts) for experts, _ in one.outputs]  # [..., K]
-        chosen = np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts])
-        tokens, per_token = chosen.shape
-        counts.append(np.bincount(chosen.ravel(), minlength=one.module.weight.shape[0]))
-    grid = np.stack(counts) if counts else np.zeros((0, 0), int)
-    return Routing(tuple(hooks), grid, tokens, per_token)
+        chosen.append(np.concatenate([part.reshape(-1, part.shape[-1]) for part in parts]))
+        counts.append(np.bincount(chosen[-1].ravel(), minlength=one.module.weight.shape[0]))
+    if not chosen:
+        return Routing((), np.zeros((0, 0), int), 0, 0, np.zeros((0, 0, 0), int))
+    tokens, per_token = chosen[0].shape
+    return Routing(tuple(hooks), np.stack(counts), tokens, per_token, np.stack(chosen))
 
 
 def selection(hooks: Mapping[int, Calls], tokens: int) -> Selection:

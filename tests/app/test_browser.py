@@ -76,9 +76,11 @@ def test_stop_ends_the_engines_work_and_keeps_what_was_written(site, engines, op
     page = open_page(site)
     ask(page, "slow")
     expect(page.locator(ANSWER).last).to_contain_text("tick")
+    expect(page.locator(f"{ANSWER} .caret")).to_be_visible()
     page.keyboard.press("Escape")
     assert engines[-1].closed.wait(60)
     idle(page)
+    expect(page.locator(f"{ANSWER} .caret")).to_have_count(0)
     expect(page.locator(ANSWER).last).to_have_text("Stopped.")
     assert "tick" in page.locator(ANSWER).nth(-2).inner_text()
 

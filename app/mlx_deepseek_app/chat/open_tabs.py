@@ -1,8 +1,9 @@
 """What each open tab of the browser shows, and when it has to be drawn again."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from mlx_deepseek_app.chat.replies import Replies, Talk
 from mlx_deepseek_app.chat.transcript import MESSAGES
@@ -26,6 +27,7 @@ class OpenTab:
     most: int = 2 * MESSAGES  # that are drawn while the conversation grows
     source: str = ""
     listed: Hashable = None  # of what its list was made
+    rows: Sequence[Any] = ()  # as they were drawn last
     whole: bool = False
     closed: bool = False
     version: int = 0
@@ -53,13 +55,22 @@ class OpenTab:
         self.most += MESSAGES
         self.version += 1
 
-    def draw(self) -> None:
-        """What is drawn follows what there is.
+    def drawn(self, rows: Sequence[Any]) -> bool:
+        """Which of two forms the rows go out in.
 
-        The chat goes out in two forms in turn: of two lists Gradio sends differences, which the
-        page applies wrongly where rows have gone.
+        Of what has the form of the last time Gradio sends the difference, however long the rest
+        is. The page applies that rightly where the last row has changed and others have come after
+        it; all else goes out in the other form, and is sent whole.
         """
-        self.whole = not self.whole
+        kept = len(self.rows) - 1
+        alike = 0 <= kept < len(rows) and rows[:kept] == self.rows[:kept]
+        if not alike or "options" in self.rows[kept]:
+            self.whole = not self.whole
+        self.rows = rows
+        return self.whole
+
+    def draw(self) -> None:
+        """What is drawn follows what there is."""
         if not 0 < len(self.talk.conversation.messages) - self.first <= self.most:
             self.first = self._last(self.talk)
 

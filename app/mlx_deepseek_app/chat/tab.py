@@ -122,11 +122,15 @@ class ChatTab:
         self._ask(request, inputs, lambda now: now.retry(message_index(now, row, first)))
 
     def on_edit(self, request: gr.Request, event: gr.EventData, *inputs: Any) -> None:
-        """Change one of the user's messages and answer it."""
+        """Change one of the user's messages and answer it; of a reply, make another version."""
         conversation = self._tab(request).talk.conversation
         index = conversation.index(str(event.key))
-        if index is not None and conversation.messages[index].role == "user":
+        if index is None:
+            return
+        if conversation.messages[index].role == "user":
             self._ask(request, inputs, lambda now: now.edit(index, str(event.value)))
+        else:
+            self._ask(request, inputs, lambda now: now.retry(index))
 
     async def on_option(self, request: gr.Request, picked: gr.SelectData, *inputs: Any) -> Any:
         """Go on with a reply that was cut off, or with the conversation in a new one."""

@@ -11,7 +11,7 @@ from mlx_deepseek_app.conversation.conversation import Conversation
 from mlx_deepseek_app.conversation.messages import Message, Queued
 from mlx_deepseek_app.conversation.when import clock, moment
 from mlx_deepseek_app.widgets.markdown import code_html, escaped, model_html, user_html
-from mlx_deepseek_app.widgets.status import duration
+from mlx_deepseek_app.widgets.status import costs, duration
 
 MESSAGES = 40  # that are drawn; those before them on demand
 CONTINUE, GO_ON = "Continue", "Go on in a new chat"
@@ -22,6 +22,7 @@ WAITING_FORM = (
 WAITING = WAITING_FORM.format("Reading the prompt")
 
 
+CARET = '<span class="caret"></span>'
 EARLIER = '<p><button class="app-note earlier">Show {} earlier messages</button></p>'
 
 
@@ -63,6 +64,9 @@ def message_tools(conversation: Conversation, first: int = 0) -> str:
             tools[-1]["time"] = clock(message.written_s), moment(message.written_s)
         if (user or not busy) and message.text.strip():
             tools[-1]["text"] = message.text if user else message.text.strip()
+        if not user and not busy:
+            tools[-1]["again"] = index + 1 < len(shown)  # gradio's own button answers the last
+            tools[-1]["costs"] = costs(message.usage) if message.usage else []
     told = {"conversation": conversation.id, "messages": tools}
     return json.dumps(told).replace("<", "\\u003c")  # gradio warns of tags in what it carries
 
@@ -143,7 +147,7 @@ def _reply(message: Message, reading: str) -> list[dict[str, Any]]:
             _row("assistant", f'<div class="drawn">{attached_html(message.pictures)}</div>')
         )
     if message.text.strip():
-        parts.append(_row("assistant", model_html(message.text.strip(), message.running)))
+        parts.append(_row("assistant", _written(message)))
     for call in message.calls:
         parts.append(_row("assistant", card(call), {"title": f"Calls {call.name}"}))
     if message.running and not parts:
@@ -158,6 +162,14 @@ def _reply(message: Message, reading: str) -> list[dict[str, Any]]:
     elif message.state == "done" and not parts:
         parts.append(_row("assistant", _note("The model answered with nothing.")))
     return parts
+
+
+def _written(message: Message) -> str:
+    """A reply's text; while it is written, with a mark at its end."""
+    html = model_html(message.text.strip(), message.running)
+    if message.running and html.endswith("</p>"):
+        return f"{html.removesuffix('</p>')}{CARET}</p>"
+    return html
 
 
 def thought(message: Message, thinking: bool) -> str:

@@ -72,7 +72,7 @@ class ChatView:
         reading, choices = reading_html(talk.activity), options(conversation, self._toolbox)
         shown: Any = rows(conversation, tab.first, reading, bool(full), choices)[0]
         return {
-            self.chat: gr.Chatbot(shown) if tab.whole else shown,
+            self.chat: gr.Chatbot(shown) if tab.drawn(shown) else shown,
             self.meter: status.meter(conversation, known, note),
             self.tools: message_tools(conversation, tab.first),
             self.queued: queued_html(talk.queued),

@@ -23,10 +23,21 @@ window.content = (() => {
       setTimeout(() => button.classList.remove("copied"), 1500);
     },
     wrap_code_button: (block, button) => button.setAttribute("aria-pressed", String(block.classList.toggle("wrapped"))),
-    preview_code_button: (block, button) => {
-      const shown = block.querySelector("iframe");
+    preview_code_button: async (block, button) => {
+      const shown = block.querySelector("iframe, .app-error");
       button.setAttribute("aria-pressed", String(!shown));
-      if (shown) shown.remove(); else block.append(preview(block.querySelector("pre").textContent, words.of("Preview")));
+      if (shown) return shown.remove();
+      const code = block.querySelector("pre").textContent;
+      const drawn = block.querySelector(".code-language").textContent.toLowerCase() === "mermaid";
+      button.disabled = true;
+      try {
+        block.append(preview(drawn ? await diagrams.picture(code) : code, words.of("Preview")));
+      } catch {
+        const note = Object.assign(document.createElement("p"), { className: "app-error", textContent: words.of("Mermaid cannot draw this.") });
+        note.setAttribute("role", "alert");
+        block.append(note);
+      }
+      button.disabled = false;
     },
   };
   document.addEventListener("click", (event) => {
@@ -38,6 +49,14 @@ window.content = (() => {
     const folded = button.previousElementSibling.classList.toggle("folded");
     button.textContent = words.of(folded ? "Show all" : "Show less");
   }, true);
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("[data-copy]");
+    if (!button) return;
+    navigator.clipboard?.writeText(button.dataset.copy);
+    button.textContent = words.of("Copied");
+    setTimeout(() => { button.textContent = words.of("Copy"); }, 1500);
+  });
 
   // a press on a picture shows it large; another one, or Esc, puts it away
   document.addEventListener("click", (event) => {

@@ -51,7 +51,7 @@ window.conversations = (() => {
     box.begin = () => { fit(); area.focus(); box.scrollIntoView({ block: "nearest" }); };
     return box;
   };
-  const toolsOf = ({ id, user, text, time, version: [at, of] }) => {
+  const toolsOf = ({ id, user, text, time, again, costs = [], version: [at, of] }) => {
     const what = user ? "message" : "reply";
     const tools = Object.assign(document.createElement("span"), { className: "message-tools" });
     const add = (act, text, label, disabled = false) => {
@@ -71,6 +71,7 @@ window.conversations = (() => {
     }
     if (text) add("copy", "Copy", `Copy this ${what}`);
     if (text) add("edit", "Edit", user ? "Edit your message" : "Edit this reply");
+    if (again) add("again", "Retry", "Answer again");
     if (user) add("delete", "Delete", "Delete this message and its replies");
     else if (of > 1) add("delete", "Delete", "Delete this version of the reply and what follows it");
     if (text && !user) add("branch", "Branch off", "Branch off here into a new chat");
@@ -78,6 +79,7 @@ window.conversations = (() => {
       const when = Object.assign(document.createElement("time"), { textContent: time[0], title: time[1] });
       if (user) tools.prepend(when); else tools.append(when);
     }
+    if (costs.length) tools.append(Object.assign(document.createElement("small"), { textContent: costs[0], title: costs.join(" · ") }));
     return tools;
   };
   const messages = (props, watch, send) => {
@@ -88,7 +90,10 @@ window.conversations = (() => {
         for (const [role, name] of [["user", "Your message"], ["bot", "Reply"]])
           row.querySelectorAll(`[data-testid=${role}]`).forEach((one) => {
             if (words.was(one, "aria-label") !== name) one.setAttribute("aria-label", name);
+            if (one.localName === "div" && !one.hasAttribute("role")) one.setAttribute("role", "group");
           });
+        row.querySelectorAll(".thought-group > .title").forEach((title) =>
+          title.setAttribute("aria-expanded", String(Boolean(title.parentElement.querySelector(":scope > .content")))));
         const bar = row.nextElementSibling;
         if (!bar?.classList.contains("message-buttons")) return;
         const message = shown[index];
@@ -120,6 +125,7 @@ window.conversations = (() => {
       const { message: key = "", act = "earlier" } = button.dataset;
       const message = shown.find(({ id }) => id === key);
       if (act === "copy") navigator.clipboard?.writeText(message.text);
+      else if (act === "again") send.ask({ key });
       else if (act === "edit") {
         const bar = button.closest(".message-buttons");
         if (bar.nextElementSibling?.matches(".message-editor")) return;

@@ -6,7 +6,9 @@
     // pictures in controls, which have names of their own
     for (const icon of node.querySelectorAll("svg:not([aria-label], [aria-hidden])")) icon.setAttribute("aria-hidden", "true");
     // an arrow in a button that does the same: one stop for the keyboard, one name
-    for (const arrow of node.querySelectorAll("#chat .arrow button")) Object.assign(arrow, { tabIndex: -1, ariaHidden: "true" });
+    for (const arrow of node.querySelectorAll("#chat .arrow button")) Object.assign(arrow, { disabled: true, ariaHidden: "true" });
+    // names that say other than what stands there, or of what has no role
+    for (const one of node.querySelectorAll(".upload-container[aria-label], .empty[aria-label]:not([role])")) one.removeAttribute("aria-label");
   };
 
   // the chat follows by itself only when it is at its end; a new message always is
@@ -29,12 +31,18 @@
   });
 
   const ICONS = "#import-button, #settings-close, #attach-button, #send-button, #stop-button";
-  const NAMES = { "#prompt textarea": "Message", "#search :is(input, textarea)": "Search conversations" };
+  const NAMES = {
+    "#prompt textarea": "Message", "#search :is(input, textarea)": "Search conversations", "#code-before .cm-content": "Code before the gap",
+    "#code-filled .cm-content": "The gap", "#code-after .cm-content": "Code after the gap",
+  };
   const tip = (button) => { if (!button.title) button.title = button.textContent.trim(); };
   const start = () => {
     new MutationObserver((changes) => {
       for (const { target, addedNodes } of changes) if (target.nodeType === 1 && addedNodes.length) tidy(target);
-      for (const [field, name] of Object.entries(NAMES)) $(`${field}:not([aria-label])`)?.setAttribute("aria-label", name);
+      for (const [field, name] of Object.entries(NAMES)) {
+        const one = $(field);
+        if (one && words.was(one, "aria-label") !== name) one.setAttribute("aria-label", name);
+      }
       document.querySelectorAll(ICONS).forEach(tip);
     }).observe(document.body, { subtree: true, childList: true });
   };

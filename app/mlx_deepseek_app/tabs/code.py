@@ -59,7 +59,9 @@ def fitting(
 
 
 REFRESH_S = 0.25  # a long file is drawn anew each time
-CODE_AT_MOST = 400_000  # characters of a pane
+CODE_AT_MOST = 400_000  # characters around the gap
+EXAMPLE = "def mean(numbers):\n    "
+EXAMPLE_END = "\n\nprint(mean([1, 2, 3]))"
 MARGIN = 16  # tokens for markers and for words that are cut differently when joined
 LANGUAGES = {
     ".py": "python", ".js": "javascript", ".jsx": "jsx", ".ts": "typescript", ".tsx": "tsx",
@@ -92,39 +94,50 @@ class CodeTab(JobTab):
                 with self.choosing():
                     self.buttons("Fill in")
                     self.keep = gr.Button("Keep", elem_id="code-keep", interactive=False)
-            self.prefix = self._pane("Code before the gap", "def mean(numbers):\n    ")
-            self.filled = gr.Code(
-                label="What belongs there",
-                language="python",
-                interactive=False,
-                elem_id="code-filled",
-            )
-            self.suffix = self._pane("Code after the gap (optional)", "")
+            with gr.Column(elem_id="code-editor"):
+                self.prefix = self._pane("before", "Code before the gap", EXAMPLE)
+                self.filled = self._pane("filled", "The gap", "")
+                self.suffix = self._pane("after", "Code after the gap (optional)", EXAMPLE_END)
+            gr.HTML("<p>Tab indents; after Esc it leaves an editor.</p>", elem_id="code-note")
         asked = [self.prefix, self.suffix, self.files, self.path, self.tokens, self.temperature]
         shown = [self.state, self.filled, self.go, self.halt, self.keep]
         self.go.click(self.on_fill, asked, shown, **FREE)
-        self.path.change(self.on_path, self.path, self.filled, queue=False, **QUIET)
+        panes = [self.prefix, self.filled, self.suffix]
+        self.path.change(self.on_path, self.path, panes, queue=False, **QUIET)
         kept = [self.prefix, self.filled, self.keep]
         self.keep.click(self.on_keep, [self.prefix, self.filled], kept, **QUIET)
 
-    def _pane(self, label: str, value: str) -> gr.Textbox:
-        return gr.Textbox(
-            value, label=label, lines=6, max_lines=24, max_length=CODE_AT_MOST, elem_classes="pane"
+    def _pane(self, name: str, label: str, value: str) -> gr.Code:
+        pane = gr.Code(
+            label=label,
+            language="python",
+            lines=3,
+            max_lines=24,
+            interactive=True,
+            buttons=["copy"],
+            elem_id=f"code-{name}",
         )
+        # gradio strips the blanks at the ends, which count beside a gap
+        pane.value, pane.postprocess = value, lambda value: value  # type: ignore[method-assign]
+        return pane
 
     async def on_fill(
         self,
         request: gr.Request,
-        prefix: str,
-        suffix: str,
+        prefix: str | None,
+        suffix: str | None,
         paths: list[str] | None,
         path: str,
         max_tokens: int,
         temperature: float,
     ) -> AsyncIterator[Updates]:
         """Write what belongs between the panes, as it comes."""
+        prefix, suffix = prefix or "", suffix or ""
         if not (prefix + suffix).strip():
             yield {self.state: status.failed("Write some code first.")}
+            return
+        if len(prefix + suffix) > CODE_AT_MOST:
+            yield {self.state: status.failed(f"Expected at most {CODE_AT_MOST:,} characters.")}
             return
         files, wrong = await asyncio.to_thread(read_files, paths or [])
 
@@ -151,17 +164,18 @@ class CodeTab(JobTab):
                 **buttons,
             }
 
-    def on_keep(self, prefix: str, filled: str) -> Updates:
+    def on_keep(self, prefix: str | None, filled: str) -> Updates:
         """Take what was filled in as part of the code before the gap."""
         return {
-            self.prefix: prefix + filled,
+            self.prefix: (prefix or "") + filled,
             self.filled: "",
             self.keep: gr.Button(interactive=False),
         }
 
     def on_path(self, path: str) -> Any:
         """Colour the code as the file's name says."""
-        return gr.Code(language=LANGUAGES.get(PurePath(path).suffix.lower()))  # type: ignore[arg-type]
+        language: Any = LANGUAGES.get(PurePath(path).suffix.lower())
+        return (gr.Code(language=language),) * 3
 
 
 def around(files: Iterable[SourceFile], path: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from mlx_deepseek.generation.sampling import Sampling
+from mlx_deepseek_app.jobs.model_info import ModelFacts
 from mlx_deepseek_app.jobs.model_service import ModelService
 from mlx_deepseek_app.jobs.queue import Answer, watch
 from mlx_deepseek_app.models import choices
@@ -15,7 +16,7 @@ from mlx_deepseek_app.models.loads import Load
 from mlx_deepseek_app.tabs.job_tab import JobTab, Updates
 from mlx_deepseek_app.widgets import status
 from mlx_deepseek_app.widgets.event_options import FREE
-from mlx_deepseek_app.widgets.markdown import LATEX, model_html
+from mlx_deepseek_app.widgets.markdown import LATEX, escaped, model_html
 
 REFRESH_S = 0.15
 SEED = 0  # the same for both
@@ -59,7 +60,9 @@ class Column:
                 )
                 self.temperature = gr.Slider(0, 2, value=0, step=0.05, label="Temperature")
             self.state = gr.HTML(EMPTY)
-            self.thoughts = gr.Markdown(elem_id=f"thoughts-{name}", sanitize_html=True)
+            self.thoughts = gr.Markdown(
+                elem_id=f"thoughts-{name}", latex_delimiters=LATEX, sanitize_html=True
+            )
             self.answer = gr.Markdown(latex_delimiters=LATEX, sanitize_html=True)
 
     @property
@@ -97,6 +100,7 @@ class CompareTab(JobTab):
             example = self.examples(EXAMPLES, self.prompt)
             with gr.Row(elem_classes="see-view"):
                 self.columns = [Column("left"), Column("right")]
+        self.follows = [column.source for column in self.columns]
         inputs = [part for column in self.columns for part in column.inputs]
         shown = [part for column in self.columns for part in column.shown]
         for trigger in (self.go.click, self.prompt.submit, example.then):
@@ -123,7 +127,8 @@ class CompareTab(JobTab):
             while not filling.done() and self._asking.get(owner) is mine:
                 yield self._show(sides) | self.running(True)
                 await asyncio.sleep(REFRESH_S)
-            yield self._show(sides) | self.running(False)
+            told = difference(sides) if self._asking.get(owner) is mine else ""
+            yield self._show(sides) | self.running(False) | {self.state: told}
         finally:
             filling.cancel()
 
@@ -147,11 +152,17 @@ class CompareTab(JobTab):
         self._asking.pop(self.owner(request), None)
         super().on_stop(request)
 
+    def on_model(self, known: ModelFacts) -> Updates:
+        """The model in memory by its name."""
+        first = f"{known.name.rsplit('/', 1)[-1]}, in memory" if known.name else IN_MEMORY
+        offered = [(first, IN_MEMORY), *choices.choices()]
+        return {column.source: gr.Dropdown(offered) for column in self.columns}
+
     def _show(self, sides: list[Side]) -> Updates:
         updates: Updates = {self.state: ""}
         for column, one in zip(self.columns, sides, strict=True):
             updates[column.state] = state_html(one)
-            updates[column.thoughts] = model_html(one.answer.reasoning.strip())
+            updates[column.thoughts] = thoughts_html(one.answer)
             updates[column.answer] = model_html(one.answer.text.strip())
         return updates
 
@@ -174,9 +185,40 @@ def reply(engine: Any, one: Side, prompt: str) -> Iterable[Any]:
     )
 
 
+def thoughts_html(answer: Answer) -> str:
+    """What was thought, folded once there is an answer."""
+    thought = model_html(answer.reasoning.strip())
+    if not thought:
+        return ""
+    unfolded = "" if answer.text.strip() else " open"
+    return f"<details{unfolded}><summary>Thinking</summary>\n\n{thought}\n\n</details>"
+
+
+def difference(sides: list[Side]) -> str:
+    """Where two whole answers part."""
+    left, right = (one.answer.text.split() for one in sides)
+    if not left or not right or any(one.error for one in sides):
+        return ""
+    if left == right:
+        return status.said("Both answers are the same.")
+    alike = next(
+        (at for at, (a, b) in enumerate(zip(left, right, strict=False)) if a != b),
+        min(len(left), len(right)),
+    )
+    if not alike:
+        return status.said("The answers differ from the first word on.")
+    return status.said(f"The answers have their first {alike:,} words in common, and then differ.")
+
+
 def state_html(one: Side) -> str:
-    """Time, speed and memory of a side."""
+    """Time, speed and memory of a side, with a button that copies its answer when it is there."""
     if one.error:
         return status.failed(one.error)
     usage = one.answer.usage
-    return one.state if usage is None else status.said(" · ".join(status.costs(usage)))
+    if usage is None:
+        return one.state
+    told = status.said(" · ".join(status.costs(usage)))
+    if one.answer.job is None or not one.answer.job.finished:
+        return told
+    text = escaped(one.answer.text)
+    return f'{told}<button type="button" class="copy-text" data-copy="{text}">Copy</button>'

@@ -20,6 +20,7 @@ from pygments.lexers import get_lexer_by_name
 from pygments.token import Token as Kind
 from pygments.util import ClassNotFound
 
+from mlx_deepseek_app.widgets import diagrams
 from mlx_deepseek_app.widgets.formulas import RUNNING, block_formula, inline_formula
 
 # what opens and closes a formula for KaTeX
@@ -36,7 +37,8 @@ _LINKABLE = re.compile(r"(?i)(https?://|mailto:)")
 _HARMLESS = re.compile(r"(?i)<(/?)(br|sub|sup|kbd)\s*/?>")
 _TASK = re.compile(r"^\[([ xX])\]\s")
 HIGHLIGHTED_AT_MOST = 50_000  # characters of code
-PREVIEWED = ("html", "svg", "xhtml")  # shown by content.js in a frame that can do nothing else
+# shown by content.js in a frame that can do nothing else
+PREVIEWED = ("html", "svg", "xhtml", *(["mermaid"] if diagrams.script() else []))
 FOLDED_LINES, FOLDED_CHARACTERS = 12, 1500  # of a user's text; content.css shows as many lines
 CLASSES = (
     (Kind.Comment, "comment"), (Kind.Keyword, "keyword"), (Kind.Literal.String, "string"),

@@ -8,12 +8,13 @@ from gradio.themes import Base, Color
 from starlette.middleware import Middleware
 
 from mlx_deepseek_app.server.security import OnlyFromHere, names
-from mlx_deepseek_app.widgets import icons
+from mlx_deepseek_app.widgets import diagrams, icons
 from mlx_deepseek_app.widgets.identity import Identity
 
 STATIC = Path(__file__).parents[1] / "static"
 SHELL = ("words", "shell", "look")  # what the other scripts build on
 SCRIPTS = ("page", "content", "drafts", "conversations", "list", "palette", "notices", "paste")
+DRAWING = ("diagrams", "hood")
 STYLES = ("style", "column", "list", "palette", "icons")
 SANS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "PingFang SC"]
 SANS += ["Noto Sans CJK SC", "Microsoft YaHei", "sans-serif"]
@@ -47,14 +48,15 @@ def assets(host: str, share: bool) -> dict[str, Any]:
     script, style = (
         "\n".join((STATIC / f"{name}.{kind}").read_text(encoding="utf-8") for name in names)
         for kind, names in (
-            ("js", (*SHELL, *SCRIPTS)),
+            ("js", (*SHELL, *SCRIPTS, *DRAWING)),
             ("css", (*STYLES, "composer", "chat", "content", "models", "see", "draw")),
         )
     )
     return {
         "theme": theme(),
         "css": icons.style() + style,
-        "head": f"<script>window.chinese = {chinese()};\n{script}</script>",
+        "head": f"<script>window.chinese = {chinese()};\n"
+        f'window.mermaidScript = "{diagrams.script()}";\n{script}</script>',
         "footer_links": [],
         "favicon_path": str(STATIC / "icon.svg"),
         "app_kwargs": {

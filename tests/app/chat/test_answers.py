@@ -180,3 +180,25 @@ def test_a_full_context_is_told_before_it_happens_and_goes_on_in_a_new_chat(
     ask(page, "say: on")
     idle(page)
     assert "goes on from an earlier one" in engines[-1].calls[-1]["messages"][0]["content"]
+
+
+def test_a_token_costs_no_more_in_a_long_conversation(kept_site, open_page):
+    page = open_page(kept_site)
+    cdp = page.context.new_cdp_session(page)
+    cdp.send("Network.enable")
+    got = []
+    cdp.on("Network.dataReceived", lambda event: got.append(event["dataLength"]))
+    sums = []
+    for title in ("", LONG):
+        if title:
+            open_talk(page, title)
+            expect(page.locator(ASKED).nth(5)).to_be_visible()
+        page.locator(BOX).fill("say: " + "word " * 300)
+        page.wait_for_timeout(300)
+        got.clear()
+        page.keyboard.press("Enter")
+        expect(page.locator("#stop-button")).to_be_visible()
+        idle(page)
+        sums.append(sum(got))
+    short, long = sums
+    assert long < short + 60_000, sums  # the conversation itself, once or twice

@@ -3,9 +3,29 @@
 import pytest
 from playwright.sync_api import expect
 
+from mlx_deepseek_app.jobs.queue import Answer
+from mlx_deepseek_app.tabs.compare import Side, difference
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
+
+
+def sides(*texts):
+    return [Side("", None, 0.0, Answer(text=text)) for text in texts]
+
+
+@pytest.mark.parametrize(
+    ("texts", "told"),
+    [
+        (("a b", "a  b"), "are the same"),
+        (("a b c", "a b d"), "first 2 words in common"),
+        (("a b", "a b c"), "first 2 words in common"),
+        (("x", "y"), "from the first word on"),
+    ],
+)
+def test_where_two_answers_part(texts, told):
+    assert told in difference(sides(*texts))
+    assert difference(sides("", "y")) == ""
 
 
 @pytest.fixture
@@ -29,7 +49,13 @@ def test_one_prompt_is_answered_twice_and_differently(site, engines, compare):
         column = page.locator(f"#compare-{name}")
         expect(column).to_contain_text("hello you")
         expect(column).to_contain_text("tokens/s")
-    expect(page.locator("#thoughts-left")).to_contain_text("Let me think")
+    expect(page.locator("#thoughts-left summary")).to_have_text("Thinking")
+    expect(page.locator("#thoughts-left p")).to_be_hidden()
+    expect(page.locator("#compare-state")).to_contain_text("Both answers are the same.")
+    expect(page.get_by_label("Model, left")).to_have_value("scripted, in memory")
+    page.evaluate("navigator.clipboard.writeText = (text) => { window.copied = text; }")
+    page.locator("#compare-left").get_by_role("button", name="Copy").click()
+    assert page.evaluate("copied") == "hello you"
     assert {call["thinking"] for call in engines[-1].calls[-2:]} == {None, False}
     seeds = {call["sampling"].seed for call in engines[-1].calls[-2:]}
     assert len(seeds) == 1

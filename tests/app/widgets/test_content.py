@@ -52,6 +52,38 @@ def test_a_preview_shows_and_reaches_neither_the_page_nor_the_network(site, open
     expect(page.locator("#chat iframe")).to_have_count(0)
 
 
+DIAGRAM = """graph TD
+  A[Begin] -->|yes| B["<img src={url}label onerror=parent.hacked=1>End"]
+  click A href "{url}click"
+"""
+
+
+def test_mermaid_is_drawn_on_request_in_the_frame_of_previews(site, open_page, listener):
+    page = open_page(site, watched=False)  # the browser says what it keeps from running
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    ask(page, f"say: ```mermaid\n{DIAGRAM.format(url=url)}```\n\n```mermaid\ngraph TD\n  A --\n```")
+    idle(page)
+    assert page.evaluate(
+        "performance.getEntriesByType('resource').every(({ name }) => !name.includes('mermaid'))"
+    )
+    blocks = page.locator(f"{ANSWER} .code_wrap")
+    blocks.nth(0).locator("button[title=Preview]").click()
+    frame = blocks.nth(0).locator("iframe")
+    expect(frame).to_have_attribute("sandbox", "")
+    drawing = frame.content_frame.locator("svg")
+    expect(drawing).to_contain_text("Begin")
+    expect(drawing).to_contain_text("yes")
+    expect(drawing.locator(".node")).to_have_count(2)
+    assert drawing.bounding_box()["height"] > 100
+    blocks.nth(1).locator("button[title=Preview]").click()
+    expect(blocks.nth(1)).to_contain_text("Mermaid cannot draw this.")
+    assert page.evaluate("window.hacked") is None
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+    blocks.nth(0).locator("button[title=Preview]").click()
+    expect(frame).to_have_count(0)
+
+
 def test_headings_code_lists_and_long_messages(site, open_page):
     page = open_page(site, color_scheme="dark")
     text = "# A\n## B\n### C\n\n- [x] done\n\n| a | b |\n|-|-|\n| x<br>y | z |\n\n"
@@ -77,6 +109,23 @@ def test_headings_code_lists_and_long_messages(site, open_page):
     mine.get_by_role("button", name="Show all").click()
     expect(mine.get_by_role("button", name="Show less")).to_be_visible()
     assert mine.bounding_box()["height"] > high
+
+
+def test_every_reply_says_what_it_took_and_can_be_answered_again(site, engines, open_page):
+    page = open_page(site)
+    for text in ("say: one", "say: two"):
+        ask(page, text)
+        idle(page)
+    told = page.locator(".message-tools small")
+    expect(told).to_have_text(["42 tokens/s"] * 2)
+    expect(told.first).to_have_attribute("title", "42 tokens/s · 6 new tokens")
+    again = page.get_by_role("button", name="Answer again")
+    expect(again).to_have_count(1)  # the last one has Retry
+    again.click()
+    expect(page.get_by_label("Version 2 of 2")).to_be_visible()
+    idle(page)
+    expect(page.locator(ASKED)).to_have_count(1)
+    assert engines[-1].calls[-1]["messages"] == [{"role": "user", "content": "say: one"}]
 
 
 @pytest.mark.parametrize(("whose", "done"), [("your message", "Send"), ("this reply", "Save")])
