@@ -84,7 +84,9 @@ def main() -> None:
 
     engine = scripted.load("painter")
     engine.fills, engine.modes = True, ("tiny", "base")
-    engine.entry = SimpleNamespace(family="Prover", skills=("proofs",), sampling=None)
+    engine.entry = SimpleNamespace(
+        family="Prover", skills=("proofs",), sampling=None, params_total=0
+    )
     served = serve(lambda source, **_: engine, "painter")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])

@@ -41,7 +41,9 @@ FOUND = """async () => (await axe.run({ exclude: [".cm-line"] })).violations
 def every_page(able_site, engine):
     """A site over an engine that has all pages."""
     engine.fills, engine.modes = True, ("tiny", "base")
-    engine.entry = SimpleNamespace(family="Prover", skills=("proofs",), sampling=None)
+    engine.entry = SimpleNamespace(
+        family="Prover", skills=("proofs",), sampling=None, params_total=0
+    )
     return able_site
 
 
