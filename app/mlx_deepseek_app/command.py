@@ -17,6 +17,7 @@ from mlx_deepseek.errors import DeepSeekError
 DEFAULT_PORT = 7860
 UPLOAD_AT_MOST = "200mb"
 PASSWORD_BYTES = 9
+UPLOADS = "mlx-deepseek-uploads-"
 MOST_EVENTS = 512  # at once; each open tab of the browser has one that lasts
 
 
@@ -98,8 +99,23 @@ def run(args: argparse.Namespace) -> int:
 @cache
 def private_uploads() -> None:
     """Have gradio keep uploads where only this user can read them, until the process ends."""
-    folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="mlx-deepseek-uploads-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for left in Path(tempfile.gettempdir()).glob(f"{UPLOADS}*-*"):
+        if not _runs(left.name.removeprefix(UPLOADS).partition("-")[0]):  # it crashed
+            shutil.rmtree(left, ignore_errors=True)
+    mine = tempfile.mkdtemp(prefix=f"{UPLOADS}{os.getpid()}-")
+    os.environ["GRADIO_TEMP_DIR"] = mine
+    atexit.register(shutil.rmtree, mine, ignore_errors=True)
+
+
+def _runs(pid: str) -> bool:
+    """Whether there is a process of this number; where that is none, too."""
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except (ValueError, OverflowError, PermissionError):
+        pass
+    return True
 
 
 def reachable(url: str, host: str) -> str:

@@ -1,7 +1,12 @@
 """`mlx-deepseek app`: arguments, and who can reach the page."""
 
 import argparse
+import os
+import subprocess
+import sys
+import tempfile
 import urllib.request
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -74,6 +79,20 @@ def test_other_machines_need_a_password_and_leave_nothing_here(
     assert made in capsys.readouterr().err
     command.run(parse([*here, "--share", "--password", "mine"]))
     assert asked["password"] == "mine"
+
+
+def test_uploads_of_an_app_that_crashed_are_removed_and_no_others(monkeypatch, tmp_path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "restored after the test")
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for name in (f"{ended.pid}-a", f"{os.getpid()}-b", "x-c"):
+        (tmp_path / f"{command.UPLOADS}{name}").mkdir()
+    command.private_uploads.__wrapped__()
+    mine = Path(os.environ["GRADIO_TEMP_DIR"])
+    left = {folder.name.removeprefix(command.UPLOADS) for folder in tmp_path.iterdir()}
+    assert left == {f"{os.getpid()}-b", "x-c", mine.name.removeprefix(command.UPLOADS)}
+    assert mine.stat().st_mode & 0o077 == 0
 
 
 def test_the_address_that_others_need_is_printed(monkeypatch):

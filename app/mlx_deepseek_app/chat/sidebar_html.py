@@ -10,17 +10,6 @@ from mlx_deepseek_app.widgets.icons import icon
 from mlx_deepseek_app.widgets.markdown import escaped
 
 SHOWN_AT_MOST = 300
-ACTS = (
-    ("rename", "Rename"),
-    ("pin", "Pin"),
-    ("move", "Move to folder"),
-    ("copy", "Duplicate"),
-    ("archive", "Archive"),
-    ("md", "Export Markdown"),
-    ("json", "Export JSON"),
-    ("delete", "Delete"),
-)
-FOLDER_ACTS = (("rename", "Rename"), ("unfolder", "Remove folder"))
 PINNED, TODAY, EARLIER, ARCHIVED = "Pinned", "Today", "Earlier", "Archived"
 
 
@@ -37,7 +26,8 @@ def list_html(entries: list[ConversationSummary], current: str, query: str = "")
     parts: dict[tuple[int, str], list[str]] = {}
     for entry in entries[:SHOWN_AT_MOST]:
         parts.setdefault(_group(entry), []).append(_line(entry, entry.id == current, words))
-    html = "".join(_section(*group, lines, bool(words)) for group, lines in sorted(parts.items()))
+    groups = enumerate(sorted(parts.items()))
+    html = "".join(_section(*group, lines, bool(words), at) for at, (group, lines) in groups)
     if len(entries) > SHOWN_AT_MOST:
         html += f'<p class="none">{len(entries) - SHOWN_AT_MOST:,} more: search finds them</p>'
     searched = " data-searched" if words else ""
@@ -66,7 +56,7 @@ def _group(entry: ConversationSummary) -> tuple[int, str]:
     return (2, TODAY) if today else (3, EARLIER)
 
 
-def _section(rank: int, name: str, lines: list[str], searched: bool) -> str:
+def _section(rank: int, name: str, lines: list[str], searched: bool, at: int) -> str:
     html = "".join(lines)
     if name == ARCHIVED and rank == 4:
         return _fold("archived", "archive", f"<span>{name}</span>", html, searched)
@@ -74,7 +64,7 @@ def _section(rank: int, name: str, lines: list[str], searched: bool) -> str:
         return f"<h3>{name}</h3><ul>{html}</ul>"
     title = escaped(name)
     head = f'<span class="name title">{title}</span>'
-    menu = _menu(f"folder-{title}", title, FOLDER_ACTS)
+    menu = _menu(f"folder-{at}", title)
     return _fold(f"folder:{title}", "folder", head, html, True, menu, f' data-folder="{title}"')
 
 
@@ -95,8 +85,8 @@ def _line(entry: ConversationSummary, current: bool, words: list[str]) -> str:
     found = f"<small>{marked(entry.snippet, words)}</small>" if entry.snippet else ""
     flags = " data-pinned" if entry.pinned else ""
     flags += f' data-in-folder="{escaped(entry.folder)}"' if entry.folder else ""
-    acts = [one for one in ACTS if not (entry.archived and one[0] in ("pin", "move"))]
-    menu = _menu(f"acts-{escaped(entry.id)}", title, [_now(one, entry) for one in acts])
+    flags += " data-archived" if entry.archived else ""
+    menu = _menu(f"acts-{escaped(entry.id)}", title)
     return (
         f'<li data-id="{escaped(entry.id)}"{flags}>'
         f'<button type="button" data-act="open" title="{title}, {escaped(entry.model)}, {when}"'
@@ -106,25 +96,9 @@ def _line(entry: ConversationSummary, current: bool, words: list[str]) -> str:
     )
 
 
-def _menu(key: str, title: str, acts: Iterable[tuple[str, ...]]) -> str:
-    """The button of a menu, and the menu; an act's third part is its value."""
-    lines = "".join(
-        f'<button type="button" data-act="{act}" data-value="{"".join(value)}" '
-        f'aria-label="{label} {title}">{label}</button>'
-        for act, label, *value in acts
-    )
+def _menu(key: str, title: str) -> str:
+    """The button of a menu, and the menu, which the script fills when it opens."""
     return (
         f'<button type="button" data-act="more" aria-expanded="false" popovertarget="{key}" '
-        f'aria-label="More for {title}">⋯</button>'
-        f'<div class="acts" id="{key}" popover>{lines}</div>'
+        f'aria-label="More for {title}">⋯</button><div class="acts" id="{key}" popover></div>'
     )
-
-
-def _now(act: tuple[str, str], entry: ConversationSummary) -> tuple[str, ...]:
-    """What an act does to a conversation as it is: what is pinned or archived is so no longer."""
-    name, label = act
-    if name == "pin":
-        return (name, "Unpin", "") if entry.pinned else (name, label, "1")
-    if name == "archive":
-        return (name, "Take out of the archive", "") if entry.archived else (name, label, "1")
-    return act

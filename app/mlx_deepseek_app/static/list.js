@@ -25,6 +25,24 @@ conversations.list = (element, watch, send) => {
   };
 
   // -- menus --------------------------------------------------------------------------------
+  const button = (className, text) => Object.assign(document.createElement("button"), { type: "button", className, textContent: text });
+  const fill = (line, acts) => {
+    const [pinned, archived] = ["pinned", "archived"].map((name) => name in line.dataset);
+    const lines = line.matches("li") ? [
+      ["rename", "Rename"],
+      ...(archived ? [] : [["pin", pinned ? "Unpin" : "Pin", pinned ? "" : "1"], ["move", "Move to folder"]]),
+      ["copy", "Duplicate"],
+      ["archive", archived ? "Take out of the archive" : "Archive", archived ? "" : "1"],
+      ["md", "Export Markdown"], ["json", "Export JSON"], ["delete", "Delete"],
+    ] : [["rename", "Rename"], ["unfolder", "Remove folder"]];
+    acts.replaceChildren(...lines.map(([act, label, value = ""]) => {
+      const made = button("", label);
+      Object.assign(made.dataset, { act, value });
+      made.autofocus = act === "rename"; // the first
+      made.setAttribute("aria-label", `${label} ${line.querySelector(".title").textContent}`);
+      return made;
+    }));
+  };
   const close = (acts) => { if (acts?.matches(":popover-open")) acts.hidePopover(); };
   const place = (acts, opener) => {
     const { right, bottom, top } = opener.getBoundingClientRect();
@@ -40,7 +58,9 @@ conversations.list = (element, watch, send) => {
     const open = newState === "open";
     opener.setAttribute("aria-expanded", String(open));
     unfolded = open ? nameOf(line) : null;
-    if (open) requestAnimationFrame(() => place(target, opener));
+    if (!open) return;
+    fill(line, target);
+    requestAnimationFrame(() => place(target, opener));
   }, true);
   // a text is typed in the place of a button
   const typed = (button, title, label, done) => {
@@ -67,11 +87,11 @@ conversations.list = (element, watch, send) => {
     input.select();
   };
   const rename = (line) => {
-    const button = line.querySelector("[data-act=open], [data-act=fold]");
+    const place = line.querySelector("[data-act=open], [data-act=fold]");
     const title = line.querySelector(".title").textContent;
     const act = line.matches("li") ? "rename" : "folder";
     const key = line.dataset.id ?? line.dataset.folder;
-    typed(button, title, `New title of ${title}`, (value) => send.arrange({ act, key, value }));
+    typed(place, title, `New title of ${title}`, (value) => send.arrange({ act, key, value }));
   };
   // the menu's lines make room for the folders that there are
   const move = (line) => {
@@ -79,29 +99,29 @@ conversations.list = (element, watch, send) => {
     const key = line.dataset.id;
     const names = [...element.querySelectorAll("section[data-folder]")].map((one) => one.dataset.folder);
     const to = (value) => { close(acts); send.arrange({ act: "move", key, value }); };
-    const button = (className, text, press) => {
-      const made = Object.assign(document.createElement("button"), { type: "button", className, textContent: text });
+    const choice = (className, text, press) => {
+      const made = button(className, text);
       made.addEventListener("click", (event) => { event.stopPropagation(); press(made); });
       return made;
     };
-    const folders = names.filter((name) => name !== line.dataset.inFolder).map((name) => button("name", name, () => to(name)));
-    if (line.dataset.inFolder) folders.push(button("out", "Out of the folder", () => to("")));
-    folders.push(button("plus", "New folder", (made) => typed(made, "", "Name of the folder", to)));
+    const folders = names.filter((name) => name !== line.dataset.inFolder).map((name) => choice("name", name, () => to(name)));
+    if (line.dataset.inFolder) folders.push(choice("out", "Out of the folder", () => to("")));
+    folders.push(choice("plus", "New folder", (made) => typed(made, "", "Name of the folder", to)));
     acts.replaceChildren(...folders);
     folders[0].focus();
   };
 
   element.addEventListener("click", (event) => {
-    const button = event.target.closest("button[data-act]");
-    const line = button?.closest(LINE);
+    const pressed = event.target.closest("button[data-act]");
+    const line = pressed?.closest(LINE);
     if (!line) return;
-    const { act } = button.dataset;
+    const { act } = pressed.dataset;
     const { id: key = "", folder } = line.dataset;
     focus = { act: ["open", "fold"].includes(act) ? act : "more", ...nameOf(line) };
     if (act === "more") return;
     if (act === "move") return move(line);
-    if (act === "delete" && !conversations.sure(button, "Delete for good?")) return;
-    close(button.closest(".acts"));
+    if (act === "delete" && !conversations.sure(pressed, "Delete for good?")) return;
+    close(pressed.closest(".acts"));
     if (act === "fold") {
       fold(line, !isOpen(line));
       shell.store("folded", JSON.stringify({ ...folded(), [line.dataset.fold]: !isOpen(line) }));
@@ -110,7 +130,7 @@ conversations.list = (element, watch, send) => {
     else if (act === "unfolder") send.arrange({ act: "folder", key: folder, value: "" });
     else if (["md", "json"].includes(act)) send.take({ key, kind: act });
     else if (act === "copy") send.duplicate({ key });
-    else send.arrange({ act, key, value: button.dataset.value ?? "" });
+    else send.arrange({ act, key, value: pressed.dataset.value ?? "" });
   });
   element.addEventListener("keydown", (event) => {
     const acts = event.target.closest(".acts");
@@ -126,6 +146,11 @@ conversations.list = (element, watch, send) => {
       stops[(stops.indexOf(event.target) + step + stops.length) % stops.length].focus();
     }
   });
+  // the conversation that is open, as a file; null where there is none
+  conversations.exporter = (kind) => {
+    const key = element.querySelector("[aria-current=page]")?.closest("li").dataset.id;
+    return key ? () => send.take({ key, kind }) : null;
+  };
   document.addEventListener("click", (event) => {
     if (!event.target.closest?.("#import-button")) return;
     const picker = Object.assign(document.createElement("input"), { type: "file", accept: ".json" });

@@ -31,17 +31,13 @@
 
   // -- what there is to choose --------------------------------------------------------------
   const press = (selector) => () => $(selector)?.click();
-  const exporting = (act) => {
-    const line = $("#conversations [aria-current=page]")?.closest("li");
-    return line ? () => line.querySelector(`[data-act=${act}]`).click() : null;
-  };
   const actions = () => [
     ["New chat", "square-pen", press("#new-button")],
     ["Settings", "sliders-horizontal", press("#settings-button")],
     ["Change the theme", "sun", press("#theme-button")],
     ["Change the language", "languages", press("#language-button")],
-    ["Export this chat as Markdown", "file-text", exporting("md")],
-    ["Export this chat as JSON", "download", exporting("json")],
+    ["Export this chat as Markdown", "file-text", conversations.exporter("md")],
+    ["Export this chat as JSON", "download", conversations.exporter("json")],
     ["Import", "import", press("#import-button")],
     ["List of keys", "circle-help", () => list()],
   ].filter(([, , act]) => act);

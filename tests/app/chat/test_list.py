@@ -125,7 +125,7 @@ def test_folders_and_the_archive(site, open_page):
     more = page.get_by_label("More for say: two", exact=True)
     more.focus()
     page.keyboard.press("Enter")
-    page.locator(".acts:popover-open button").first.focus()
+    expect(page.get_by_label("Rename say: two")).to_be_focused()
     page.keyboard.press("ArrowUp")
     expect(page.get_by_label("Delete say: two")).to_be_focused()
     page.keyboard.press("Escape")

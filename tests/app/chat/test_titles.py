@@ -58,6 +58,14 @@ def replies(engine, store):
     return Replies(service, store)
 
 
+def titling(replies):
+    """The job that writes a title, once there is one."""
+    found = []
+    wait_until(lambda: found.extend(one for one in replies._service.replies.running if one.idle)
+               or found)  # fmt: skip
+    return found[0]
+
+
 def titles(store):
     return [entry.title for entry in conversations_of(store, "a").entries()]
 
@@ -77,12 +85,12 @@ def test_a_title_is_written_after_the_first_answer(replies, store, engine):
 def test_a_question_ends_it_and_the_next_answer_has_it_written(replies, store, engine):
     engine.title = "slow"
     talk = answer(replies, "a", "say: one")
-    wait_until(lambda: [job.started for job in replies._service.replies.running] == [True])
-    titling = replies._service.replies.running[0]
+    job = titling(replies)
+    wait_until(lambda: job.started)
     engine.title = "say: Second try"
     answer(replies, "a", "say: two", talk=talk)
-    wait_until(lambda: titling.finished)
-    assert titling.cancelled
+    wait_until(lambda: job.finished)
+    assert job.cancelled
     wait_until(lambda: titles(store) == ["Second try"])
 
 
@@ -90,11 +98,11 @@ def test_it_waits_for_others_and_leaves_a_title_that_somebody_gave(replies, stor
     slow = replies.new("b")
     replies.send(slow, "slow", (), slow.settings)
     talk = answer(replies, "a", "say: one")
-    (titling,) = [job for job in replies._service.replies.running if job.idle]
-    assert not titling.started
+    job = titling(replies)
+    assert not job.started
     conversations_of(store, "a").rename(talk.conversation.id, "Mine")
     replies.stop(slow)
-    wait_until(lambda: titling.finished)
+    wait_until(lambda: job.finished)
     assert engine.titles_asked
     assert titles(store) == ["Mine"]
 
@@ -102,7 +110,8 @@ def test_it_waits_for_others_and_leaves_a_title_that_somebody_gave(replies, stor
 def test_it_can_be_turned_off_and_bad_titles_are_none(replies, store, engine):
     Options(store, "a").choose(TITLES, False)
     answer(replies, "a", "say: one")
-    assert not any(job.idle for job in replies._service.replies.running)
+    wait_until(lambda: not replies._service.replies.running)
+    assert not engine.titles_asked
     Options(store, "a").choose(TITLES, True)
     engine.title = "say: " + "word " * 30
     answer(replies, "a", "say: two")
