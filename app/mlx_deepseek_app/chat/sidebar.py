@@ -29,6 +29,7 @@ LIST_SCRIPT = """conversations.list(element, watch, {
   take: (data) => trigger('take', data), bring: (data) => trigger('bring', data),
   duplicate: (data) => trigger('duplicate', data),
 });"""
+NOTE_SCRIPT = "conversations.note(element, watch);"
 NAV_SCRIPT = "shell.nav(element, watch);"
 LOADS_SCRIPT = "shell.loads(element, watch, { act: (data) => trigger('act', data) });"
 PARCEL_SCRIPT = "conversations.parcel(props, watch);"
@@ -64,7 +65,7 @@ class Sidebar:
                     max_length=200,
                 )
                 gr.Button("Import", elem_id="import-button", size="sm")
-            self.note = gr.HTML(alert(store.notice), elem_id="sidebar-note")
+            self.note = gr.HTML(alert(store.notice), elem_id="sidebar-note", js_on_load=NOTE_SCRIPT)
             self.list = gr.HTML("", elem_id="conversations", js_on_load=LIST_SCRIPT)
             self.loads = gr.HTML("", elem_id="loads", js_on_load=LOADS_SCRIPT)
             gr.HTML(foot_html(), elem_id="foot")

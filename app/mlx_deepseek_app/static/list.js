@@ -161,6 +161,28 @@ conversations.list = (element, watch, send) => {
     });
     picker.click();
   });
+  // -- the search, which a cross or Esc empties -----------------------------------------------
+  const empty = (field) => {
+    field.value = "";
+    field.dispatchEvent(new Event("input", { bubbles: true }));
+    field.focus();
+  };
+  const searching = () => {
+    const field = $("#search :is(textarea, input)");
+    if (!field) return requestAnimationFrame(searching);
+    const cross = button("", "×");
+    cross.id = "search-clear";
+    for (const name of ["aria-label", "title"]) cross.setAttribute(name, "Clear the search");
+    cross.addEventListener("click", () => empty(field));
+    field.after(cross);
+    field.addEventListener("keydown", (event) => {
+      if (event.key !== "Escape" || event.isComposing || !field.value) return;
+      event.stopPropagation();
+      empty(field);
+    });
+  };
+  searching();
+
   watch("value", () => {
     const has = (key) => Boolean(element.querySelector(named({ key })));
     shell.opened(element.querySelector("[data-open]")?.dataset.open ?? "", send.open, has);
@@ -173,4 +195,17 @@ conversations.list = (element, watch, send) => {
     }
     focus = null;
   });
+};
+
+// what went wrong with the list, until somebody has read it
+conversations.note = (element, watch) => {
+  const show = () => {
+    const said = element.querySelector("[role=alert]");
+    if (!said) return;
+    const cross = Object.assign(document.createElement("button"), { type: "button", textContent: "×", ariaLabel: "Close", title: "Close" });
+    cross.addEventListener("click", () => said.remove());
+    said.append(cross);
+  };
+  watch("value", show);
+  show();
 };

@@ -68,7 +68,13 @@ def test_search_times_copies_and_branches(site, open_page):
     search.fill("dry ZEBRA")
     expect(page.locator(f"{LINES} small")).to_contain_text("the zebra lives in dry country")
     assert page.locator(f"{LINES} small mark").all_text_contents() == ["zebra", "dry"]
-    search.fill("")
+    page.get_by_role("button", name="Clear the search").click()
+    expect(page.locator(f"{LINES} small")).to_have_count(0)
+    expect(page.get_by_role("button", name="Clear the search")).to_be_hidden()
+    search.fill("nothing like it")
+    expect(page.locator("#conversations")).to_contain_text("Nothing found")
+    search.press("Escape")
+    expect(page.locator(LINES)).to_have_count(1)
     # a branch has what stands before it, and nothing else
     page.get_by_label("Branch off here into a new chat").first.click(force=True)
     expect(page.locator(ASKED)).to_have_count(1)

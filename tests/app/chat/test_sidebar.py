@@ -185,6 +185,8 @@ def test_export_and_import(kept_site, open_page, tmp_path):
         page.locator("#import-button").click()
     choosing.value.set_files(tmp_path / "broken.json")
     expect(page.locator("#sidebar-note [role=alert]")).to_be_visible()
+    page.locator("#sidebar-note").get_by_role("button", name="Close").click()
+    expect(page.locator("#sidebar-note [role=alert]")).to_have_count(0)
 
 
 def test_a_phone_opens_the_drawer_over_the_chat(kept_site, open_page):
