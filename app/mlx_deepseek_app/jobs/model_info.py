@@ -85,9 +85,8 @@ def facts(engine: Any) -> ModelFacts:
 def _writes_titles(entry: Any, style: Any) -> bool:
     """Whether a model is made for conversation, large enough, and need not think first."""
     return (
-        entry is not None
+        getattr(entry, "params_total", 0) >= TITLE_PARAMETERS
         and not {"documents", "proofs"} & set(entry.skills)
-        and entry.params_total >= TITLE_PARAMETERS
         and getattr(style, "supports_chat", False)
         and style.thinking in ("never", "optional")
     )

@@ -106,13 +106,17 @@ class JobQueue:
 
     def submit(self, job: Job) -> Job:
         """Begin a job, or let it wait."""
-        if not job.idle:
-            self._end(lambda other: other.idle and other.started)
         with self._changed:
             self._jobs.append(job)
+        if not job.idle:
+            self.make_way()
         # daemon: what a job waits for may never come, and the process must end all the same
         threading.Thread(target=self._run, args=(job,), name=self._name, daemon=True).start()
         return job
+
+    def make_way(self) -> None:
+        """End what only runs because nothing else did."""
+        self._end(lambda job: job.idle and job.started)
 
     def cancel(self, owner: str) -> None:
         """Stop all that this owner has asked for."""

@@ -40,4 +40,5 @@ class ServedModel:
                 code="no_model",
                 retry_after_s=5,
             )
+        self._service.replies.make_way()
         yield engine

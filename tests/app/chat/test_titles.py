@@ -1,5 +1,6 @@
 """Titles that the model writes: when it is idle, and never over one that somebody gave."""
 
+import asyncio
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from mlx_deepseek_app.chat.replies import Replies
 from mlx_deepseek_app.chat.titles import ASK, as_title
 from mlx_deepseek_app.jobs.model_info import facts
 from mlx_deepseek_app.jobs.model_service import ModelService
+from mlx_deepseek_app.jobs.served_model import ServedModel
 from mlx_deepseek_app.storage.conversations import conversations_of
 from mlx_deepseek_app.storage.options import TITLES, Options
 from mlx_deepseek_app.storage.store import Store
@@ -117,6 +119,20 @@ def test_it_can_be_turned_off_and_bad_titles_are_none(replies, store, engine):
     answer(replies, "a", "say: two")
     wait_until(lambda: engine.titles_asked and not replies._service.replies.running)
     assert titles(store) == ["say: two", "say: one"]
+
+
+def test_a_request_to_the_api_ends_it_too(replies, engine):
+    async def ask_api():
+        async with ServedModel(replies._service).use("large") as asked:
+            assert asked is engine
+
+    engine.title = "slow"
+    answer(replies, "a", "say: one")
+    job = titling(replies)
+    wait_until(lambda: job.started)
+    asyncio.run(ask_api())
+    wait_until(lambda: job.finished)
+    assert job.cancelled
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,26 @@ def test_one_at_a_time_in_order_of_arrival_and_one_that_waits_can_be_stopped():
     assert first.finished
 
 
+def test_idle_jobs_wait_for_all_others_and_make_way_for_them(jobs_queue):
+    first = jobs_queue.submit(Job("a", endless))
+    idle = jobs_queue.submit(Job("b", endless, idle=True))
+    waiting = jobs_queue.submit(Job("c", lambda job: None))
+    wait_until(lambda: waiting.finished)
+    assert not idle.started
+    first.cancel()
+    wait_until(lambda: idle.started)
+    last = jobs_queue.submit(Job("d", lambda job: None))
+    wait_until(lambda: idle.finished and last.finished)
+    assert idle.cancelled
+    assert not last.cancelled
+    unused = jobs_queue.submit(Job("e", endless))
+    never = jobs_queue.submit(Job("f", endless, idle=True))
+    never.cancel()
+    jobs_queue.close()
+    assert unused.finished
+    assert never.finished
+
+
 def test_the_end_of_a_job_is_told_however_it_comes(jobs_queue):
     ended = []
     for run in (lambda job: None, fail(MemoryLimitError("9 GiB")), endless):
