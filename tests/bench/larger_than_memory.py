@@ -1,8 +1,9 @@
 """Routed experts from the disk: speed, hit rate, bytes and memory of a model of V3's layer shape.
 
     python tests/bench/larger_than_memory.py make FOLDER [--layers 2]      # 6.3 GB a layer
+    python tests/bench/larger_than_memory.py make FOLDER --lite            # V2-Lite's: 0.3 GB
     python tests/bench/larger_than_memory.py run FOLDER [--shares 0.25 0.125 0.03] [--resident]
-    python tests/bench/larger_than_memory.py prompt FOLDER [--shares ...] [--tokens 1024]
+    python tests/bench/larger_than_memory.py prompt FOLDER [--shares ...] [--tokens 256]
     python tests/bench/larger_than_memory.py records FOLDER                # one part per expert
     python tests/bench/larger_than_memory.py caches                        # LRU beside the ideal
     python tests/bench/larger_than_memory.py ahead                         # one layer's guesses
@@ -71,17 +72,29 @@ CONFIG = {
     "hidden_act": "silu",
     "quantization": {"group_size": 64, "bits": 4, "mode": "affine"},
 }
+LITE = {
+    "hidden_size": 2048,
+    "moe_intermediate_size": 1408,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 16,
+    "n_shared_experts": 2,
+    "n_routed_experts": 64,
+    "num_experts_per_tok": 6,
+    "n_group": 1,
+    "topk_group": 1,
+}
 PROMPT, TOKENS, SHARES = 12, 10, (0.25, 0.125, 0.03)
 ROUNDS = 12  # of reading without computing
+PROMPTS = 5  # of which the median counts
 PRIME = 7919
 
 
-def make(folder: Path, layers: int) -> None:
+def make(folder: Path, layers: int, shape: dict) -> None:
     """Write the model, one tensor at a time."""
     import mlx.nn as nn
     from mlx.utils import tree_flatten
 
-    config = CONFIG | {"num_hidden_layers": 1 + layers}
+    config = CONFIG | shape | {"num_hidden_layers": 1 + layers}
     model = build(config)
     nn.quantize(model, 64, 4, class_predicate=lambda p, m: hasattr(m, "to_quantized"))
     parameters = dict(tree_flatten(model.parameters()))
@@ -140,7 +153,8 @@ def plain_read(folder: Path, experts: int = 24) -> float:
     drop(folder / "model.safetensors")
     infos = list(expert_tensors(folder).values())
     spans = []
-    for expert in np.random.default_rng(1).permutation(256)[:experts].tolist():
+    count = infos[0].shape[0]
+    for expert in np.random.default_rng(1).permutation(count)[:experts].tolist():
         for info in infos:
             row = info.nbytes // info.shape[0]
             start = info.start + expert * row
@@ -212,7 +226,7 @@ def one(folder: Path, share: float) -> dict:
 
 
 def prompt(folder: Path, share: float, tokens: int) -> dict:
-    """A prompt of so many tokens, cold, beside its forecast from this process's speeds."""
+    """A prompt of so many tokens, cold, in turn with the speeds that its forecast is made from."""
     config = json.loads((folder / "config.json").read_text())
     capacity = max(config["num_experts_per_tok"], int(config["n_routed_experts"] * share))
     held = {p: capacity for p in moe_layers(build(config))} if share < 1 else {}
@@ -220,22 +234,26 @@ def prompt(folder: Path, share: float, tokens: int) -> dict:
     model, _ = load_model(folder, capacities=held)
     model(mx.array([[1, 2, 3]])).sum().item()
     ids = mx.array([[i * PRIME % config["vocab_size"] for i in range(tokens)]])
-    drop(folder / "model.safetensors")
-    before, began = snapshot(model), time.perf_counter()
-    mx.eval(model(ids, cache=model.make_cache())[0, -1])
-    seconds, seen = time.perf_counter() - began, snapshot(model).since(before)
-    reads.append(plain_read(folder))
-    products.append(product_bytes_per_s(64))
+    times, before = [], snapshot(model)
+    for _ in range(PROMPTS):
+        drop(folder / "model.safetensors")
+        began = time.perf_counter()
+        mx.eval(model(ids, cache=model.make_cache())[0, -1])
+        times.append(time.perf_counter() - began)
+        reads.append(plain_read(folder))
+        products.append(product_bytes_per_s(64))
+    seen, seconds = snapshot(model).since(before), float(np.median(times))
     speeds = Speeds(product_bytes_per_s(), float(np.median(reads)), float(np.median(products)))
     expected_tps = forecast(model_memory(folder)[0], held, speeds, tokens).prefill_tps
     return {
         "share": share,
         "tokens": tokens,
         "tokens_per_s": tokens / seconds,
+        "all_tokens_per_s": [tokens / one for one in times],
         "forecast_tokens_per_s": expected_tps,
         "measured_to_forecast": tokens / seconds / expected_tps,
-        "read_gb": seen.read_bytes / 1e9,
-        "waiting_share": seen.wait_s / seconds,
+        "read_gb": seen.read_bytes / 1e9 / PROMPTS,
+        "waiting_share": seen.wait_s / sum(times),
         "plain_gb_per_s": [speed / 1e9 for speed in reads],
         "product_gb_per_s": [speed / 1e9 for speed in products],
         "peak_gb": peak_bytes() / 1e9,
@@ -477,12 +495,13 @@ def main() -> None:
     parser.add_argument("what", choices=whats)
     parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--lite", action="store_true")
     parser.add_argument("--shares", type=float, nargs="+", default=list(SHARES))
-    parser.add_argument("--tokens", type=int, default=1024)
+    parser.add_argument("--tokens", type=int, default=256)
     parser.add_argument("--resident", action="store_true")
     args = parser.parse_args()
     if args.what == "make":
-        make(args.folder, args.layers)
+        make(args.folder, args.layers, LITE if args.lite else {})
     elif args.what == "one":
         print(json.dumps(one(args.folder, args.shares[0])))
     elif args.what == "prompt":

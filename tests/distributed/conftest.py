@@ -24,21 +24,14 @@ class Ring:
     """Rank 0 of a group, as a process that is told what to do."""
 
     def __init__(self, folder: Path, memory: Sequence[str], timeout_s: float, **more: Any):
-        size = len(memory)
-        hosts = [
-            {"ssh": "localhost", "port": port, "memory": own, **(more if rank else {})}
-            for rank, (port, own) in enumerate(zip(free_ports(size), memory, strict=True))
-        ]
-        file = folder / f"hosts-{size}-{hosts[0]['port']}.json"
-        file.write_text(json.dumps({"timeout_s": timeout_s, "hosts": hosts}))
-        self.file = file
+        self.file = file = written(folder, memory, timeout_s, **more)
         self.process = subprocess.Popen(
             [sys.executable, str(RANK0), str(file)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=(folder / f"{file.stem}.log").open("w"),
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            env=environment(),
         )
 
     def start(self, do: str, **facts: Any) -> None:
@@ -75,6 +68,22 @@ class Ring:
             return self.process.wait(30)
         finally:
             self.process.kill()
+
+
+def written(folder: Path, memory: Sequence[str], timeout_s: float, **more: Any) -> Path:
+    """A hosts file of processes with such memory limits, `more` for all but rank 0."""
+    hosts = [
+        {"ssh": "localhost", "port": port, "memory": own, **(more if rank else {})}
+        for rank, (port, own) in enumerate(zip(free_ports(len(memory)), memory, strict=True))
+    ]
+    file = folder / f"hosts-{len(memory)}-{hosts[0]['port']}.json"
+    file.write_text(json.dumps({"timeout_s": timeout_s, "hosts": hosts}))
+    return file
+
+
+def environment() -> dict[str, str]:
+    """Where a process of its own finds this package and the tests."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def free_ports(count: int) -> list[int]:
@@ -115,6 +124,12 @@ def rings(tmp_path_factory):
             ring.end()
 
     return make
+
+
+@pytest.fixture
+def hosts_file(tmp_path):
+    """Writes a hosts file."""
+    return lambda memory: written(tmp_path, memory, 60.0)
 
 
 @pytest.fixture(scope="session")

@@ -3,10 +3,13 @@
 import os
 import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from tests.distributed.conftest import gone
+from tests.distributed.conftest import ANSWER_S, environment, gone
 from tests.waiting import wait_until
 
 PROMPT = [5, 17, 3]
@@ -62,3 +65,25 @@ def test_a_machine_that_cannot_be_started(rings):
         kind, text = ring.refused("load", source="nano")
         assert kind == "HostsError"
         assert "localhost (rank 1): cannot be started" in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="children are read from /proc")
+def test_a_server_ends_with_its_machines(hosts_file, tmp_path):
+    """It says why, and its exit status tells who waits for it that it has failed."""
+    words = ["serve", "nano", "--port", "0", "--hosts", str(hosts_file(["4GB", "4GB"]))]
+    with (tmp_path / "said").open("w") as said:
+        command = [sys.executable, "-m", "mlx_deepseek.cli", *words]
+        server = subprocess.Popen(command, stderr=said, env=environment())
+    try:
+        wait_until(lambda: "Ctrl+C stops it" in (tmp_path / "said").read_text(), ANSWER_S)
+        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
+        (pid,) = [int(one) for one in children if b"distributed" in command_of(one)]
+        os.kill(pid, signal.SIGKILL)
+        assert server.wait(30) == 1
+    finally:
+        server.kill()
+    assert "localhost (rank 1) ended with status -9" in (tmp_path / "said").read_text()
+
+
+def command_of(pid: str) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()

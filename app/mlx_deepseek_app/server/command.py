@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import signal
 import socket
 import sys
 from functools import partial
@@ -79,8 +78,6 @@ def run(args: argparse.Namespace) -> int:
     idle_s = None if args.idle_minutes is None else args.idle_minutes * 60
     models = LoadedModels(partial(loaded, args), sources, args.pin, idle_s)
     models.load(sources[0])
-    if (machines := Group.of(args.hosts)) is not None:  # a server without its models ends
-        machines.when_lost.append(lambda error: os.kill(os.getpid(), signal.SIGTERM))
     app = build(models, settings, names(args.host, share=False), models.unload_idle)
     listening = listen(args.host, args.port)
     host, port = listening.getsockname()[:2]
@@ -96,11 +93,19 @@ def run(args: argparse.Namespace) -> int:
         server_header=False,
         timeout_graceful_shutdown=DRAIN_S,
     )
+    server, machines = uvicorn.Server(config), Group.of(args.hosts)
+
+    def end(error: Exception) -> None:
+        sys.stderr.write(f"mlx-deepseek: {error}\n")
+        server.should_exit = True
+
+    if machines is not None:  # a server without its models ends
+        machines.when_lost.append(end)
     try:
-        uvicorn.Server(config).run([listening])
+        server.run([listening])
     finally:
         models.close()
-    return 0
+    return 0 if machines is None or machines.lost is None else 1
 
 
 def loaded(args: argparse.Namespace, source: str, progress: Any = None) -> Any:
