@@ -22,7 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from tests.app.conftest import chromium, is_local  # noqa: E402
 
-COMMAND = [sys.executable, "-m", "mlx_deepseek", "app", "--no-browser", "--data"]
+COMMAND = [str(Path(sys.executable).parent / "mlx-deepseek"), "app", "--no-browser", "--data"]
 TICKS = os.sysconf("SC_CLK_TCK")
 SUMS = ("What is 347 + 586?", "What is 12 + 34?", "What is 250 + 131?")
 WORDS = "#chat [data-testid=bot]"
@@ -38,7 +38,7 @@ def started(model: str, folder: str) -> tuple[subprocess.Popen[str], str]:
     """The command, and the address that it prints."""
     began_s = time.monotonic()
     process = subprocess.Popen(
-        [*COMMAND, folder, model], stderr=subprocess.PIPE, text=True, cwd=ROOT
+        [*COMMAND, f"{folder}/{model}", model], stderr=subprocess.PIPE, text=True, cwd=ROOT
     )
     assert process.stderr is not None
     line = next(line for line in process.stderr if " is at http" in line)
@@ -60,6 +60,9 @@ def timed(what: str, act: Callable[[], object]) -> None:
 
 def visit(page: Any, url: str, pid: int, what: str) -> None:
     """Open the page and say when something is seen, and when it can be used."""
+    cdp = page.context.new_cdp_session(page)
+    cdp.send("Performance.setTimeDomain", {"timeDomain": "threadTicks"})
+    cdp.send("Performance.enable")
     before_s, began_s = cpu_s(pid), time.monotonic()
     page.goto(url, wait_until="commit")
     page.wait_for_selector("#suggestions li")
@@ -67,8 +70,6 @@ def visit(page: Any, url: str, pid: int, what: str) -> None:
     paint = "performance.getEntriesByName('first-contentful-paint')[0]?.startTime / 1000"
     page.wait_for_timeout(1500)
     print(f"{what}: first paint {page.evaluate(paint):.2f} s, usable {usable}, ", end="")
-    cdp = page.context.new_cdp_session(page)
-    cdp.send("Performance.enable")
     metrics = {one["name"]: one["value"] for one in cdp.send("Performance.getMetrics")["metrics"]}
     print(f"page {metrics['TaskDuration']:.2f} s CPU, server {cpu_s(pid) - before_s:.2f} s CPU")
 

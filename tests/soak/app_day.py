@@ -166,7 +166,7 @@ class Day:
         expect(self.desk.locator("#documents-files")).to_contain_text("note")
         self.desk.get_by_role("button", name="Read", exact=True).click()
         self.desk.get_by_role("button", name="Get Markdown").wait_for()
-        to_page(self.desk, "Chat")
+        self.desk.evaluate("location.hash = 'chat'")
 
     def model(self, name: str) -> None:
         """Another model, which every tab then shows."""
