@@ -42,6 +42,7 @@ class ChatView:
             container=False,
             layout="bubble",
             height=None,
+            autoscroll=False,  # page.js follows, without asking for heights while rows are drawn
             buttons=["copy"],  # hidden: the page has its own, which knows what was written
             latex_delimiters=LATEX,
             sanitize_html=True,

@@ -83,7 +83,7 @@ window.conversations = (() => {
     return tools;
   };
   const messages = (props, watch, send) => {
-    let shown = [], open = null;
+    let shown = [], open = null, current;
     const draw = () => {
       document.querySelectorAll("#chat .message-row").forEach((row, index) => {
         // gradio's names are the whole source of a message
@@ -116,6 +116,8 @@ window.conversations = (() => {
       const told = JSON.parse(props.value || '{"messages": []}');
       shown = told.messages;
       drafts.show(told.conversation ?? "");
+      if (told.conversation !== current) chatToEnd();
+      current = told.conversation;
       if (open && !shown.some(open.edits)) open.end();
       draw();
     });

@@ -11,15 +11,34 @@
     for (const one of node.querySelectorAll(".upload-container[aria-label], .empty[aria-label]:not([role])")) one.removeAttribute("aria-label");
   };
 
-  // the chat follows by itself only when it is at its end; a new message always is
-  const toEnd = () => {
-    for (const wait of [100, 400]) {
-      setTimeout(() => {
-        const log = $("#chat [role=log]");
-        log?.scrollTo({ top: log.scrollHeight });
-      }, wait);
-    }
+  // the chat follows by itself only while its end is in sight; a new message, and another conversation, always are. It follows
+  // what is laid out already: to ask for a height in between has all rows laid out again.
+  let atEnd = true, last = 0, followed = null;
+  const scroll = () => {
+    const log = $("#chat [role=log]");
+    if (atEnd) log?.scrollTo({ top: log.scrollHeight });
   };
+  const grown = new ResizeObserver(scroll);
+  const follow = () => {
+    const rows = $("#chat .message-wrap");
+    if (rows === followed) return;
+    grown.disconnect();
+    followed = rows;
+    if (rows) grown.observe(rows);
+  };
+  document.addEventListener("scroll", ({ target }) => {
+    if (!target.matches?.("#chat [role=log]")) return;
+    const { scrollTop, scrollHeight, clientHeight } = target;
+    if (scrollHeight - scrollTop - clientHeight < 100) atEnd = true;
+    else if (scrollTop < last) atEnd = false;
+    last = scrollTop;
+  }, true);
+  document.addEventListener("click", (event) => { if (event.target.closest?.("#chat .earlier")) atEnd = false; }, true);
+  const toEnd = () => {
+    atEnd = true;
+    for (const wait of [100, 400]) setTimeout(scroll, wait);
+  };
+  window.chatToEnd = toEnd;
   document.addEventListener("click", (event) => { if (event.target.closest?.("#send-button")) toEnd(); });
   document.addEventListener("keydown", (event) => {
     if (event.isComposing) return;
@@ -44,6 +63,7 @@
         if (one && words.was(one, "aria-label") !== name) one.setAttribute("aria-label", name);
       }
       document.querySelectorAll(ICONS).forEach(tip);
+      follow();
     }).observe(document.body, { subtree: true, childList: true });
   };
   if (document.body) start(); else addEventListener("DOMContentLoaded", start);

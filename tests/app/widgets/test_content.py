@@ -111,6 +111,29 @@ def test_headings_code_lists_and_long_messages(site, open_page):
     assert mine.bounding_box()["height"] > high
 
 
+def test_the_chat_follows_its_end_until_one_scrolls_up(site, engines, open_page):
+    page = open_page(site)
+    below = """() => { const log = document.querySelector("#chat [role=log]");
+      return Math.round(log.scrollHeight - log.scrollTop - log.clientHeight); }"""
+    ask(page, "say: " + "word\n\n" * 150)
+    idle(page)
+    page.wait_for_function(f"({below})() < 5")
+    engines[-1].step_s = 0.1
+    ask(page, "say: " + "word\n\n" * 60)
+    expect(page.locator(f"{ANSWER} .caret")).to_be_visible()
+    page.wait_for_function(f"({below})() < 5")
+    page.locator("#chat").hover()
+    page.mouse.wheel(0, -700)
+    page.wait_for_function(f"({below})() > 500")
+    engines[-1].step_s = 0.01
+    idle(page)
+    page.wait_for_timeout(500)
+    assert page.evaluate(below) > 500
+    ask(page, "say: more")
+    idle(page)
+    page.wait_for_function(f"({below})() < 5")
+
+
 def test_every_reply_says_what_it_took_and_can_be_answered_again(site, engines, open_page):
     page = open_page(site)
     for text in ("say: one", "say: two"):
