@@ -4,8 +4,8 @@
 
 Scripted engines answer at once, so that it takes minutes. Three models take turns; messages are
 queued, edited, answered again, stopped; pages are reloaded in mid-answer, left and come back to;
-a second tab follows, a phone asks, too; five documents are read. At the end each conversation must
-hold what was said in it, in the store, on the page, and in an export of all.
+a second tab follows, a phone asks, too; documents are read. At the end each conversation must
+hold what was said in it, and the list have all of them.
 """
 
 import argparse
@@ -215,7 +215,7 @@ def live(day: Day, conversations: int, questions: int, papers: Path) -> None:
         while asked * conversations < questions * (number + 1):
             day.say(page)
             asked += 1
-        if day.served.service.engine.sees and number % 2 and papers is not None:
+        if day.served.service.engine.sees and number % 2:
             day.read(papers)
 
 
