@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.distributed.rank0 import GREEDY, V4, load, pictured
+from tests.distributed.rank0 import GREEDY, PROMPTS, SEEDED, V4, load, pictured
 
 
 def test_layers_of_v4_are_not_shared(two, goldens_root):
@@ -12,6 +12,15 @@ def test_layers_of_v4_are_not_shared(two, goldens_root):
         assert kind == "ConfigError"
         assert "one compressor and indexer" in text
         assert "--split pipeline" in text
+
+
+def test_entries_are_quantized_on_both(two, alone, goldens_root):
+    """The same tokens, in a batch and alone with drafts, from entries of 8 bits."""
+    load(two, goldens_root, "deepseek_v41", caching={"bits": 8})
+    for prompts in (PROMPTS, PROMPTS[2:]):
+        for sampling in (GREEDY, SEEDED):
+            found = two("tokens", prompts=prompts, count=8, sampling=sampling)
+            assert found == alone("deepseek_v41", sampling, prompts, bits=8)
 
 
 @pytest.mark.parametrize("case", ["deepseek_v4_vision", "deepseek_v41"])
