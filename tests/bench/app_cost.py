@@ -2,8 +2,9 @@
 
     python tests/bench/app_cost.py [--messages 0 200 500] [--kinds plain rich] [--tokens 400]
 
-Main-thread time is `ThreadTime` of Chromium's Performance.getMetrics, in CPU seconds; bytes are those that arrived while the tokens did. The engine writes 100 tokens of four
-letters a second, so that a page that keeps up takes `tokens` / 100 seconds.
+Main-thread time is `ThreadTime` of Chromium's Performance.getMetrics, in CPU seconds; bytes are
+those that arrived while the tokens did. The engine writes 100 tokens of four letters a second, so
+that a page that keeps up takes `tokens` / 100 seconds.
 """
 
 import argparse
