@@ -1,5 +1,8 @@
 """Uneven machines, experts on disk, pictures and pages on several processes: the same results."""
 
+import json
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +13,7 @@ from mlx_deepseek import engine, proving
 from mlx_deepseek.cli import main
 from mlx_deepseek.errors import HostsError
 from mlx_deepseek_convert import convert
+from tests.distributed.conftest import ANSWER_S, environment, free_ports
 from tests.distributed.rank0 import GREEDY, PROMPTS, QUESTION, SEEDED, drawn, load, read, tokens
 from tests.image_generation import tiny
 
@@ -101,3 +105,28 @@ def test_commands_ask_for_several_machines(monkeypatch, tmp_path, capsys, words)
     monkeypatch.setattr(engine, "load", load)
     assert main([*words, "--hosts", "hosts.json", "--split", "tensor"]) == 1
     assert "hosts.json by tensor" in capsys.readouterr().err
+
+
+def test_the_same_command_under_mlx_launch(alone, tmp_path):
+    """Started on every machine, rank 0 writes and the others follow until it ends."""
+    ring = tmp_path / "ring.json"
+    ring.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in free_ports(2)]))
+    words = ["generate", "nano", QUESTION, "--temperature", "0"]
+    command = [sys.executable, "-m", "mlx_deepseek.cli", *words]
+    ranks = [
+        subprocess.Popen(
+            command,
+            env=environment() | {"MLX_RANK": str(rank), "MLX_HOSTFILE": str(ring)},
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    try:
+        said = [one.communicate(timeout=ANSWER_S)[0] for one in ranks]
+        assert [one.returncode for one in ranks] == [0, 0]
+    finally:
+        for one in ranks:
+            one.kill()
+    assert alone.engine("nano").generate(QUESTION, temperature=0.0).text in said[0]
+    assert said[1] == ""
