@@ -162,6 +162,7 @@ def test_switching_restores_every_text(site, open_page):
     page = open_page(site)
     ask(page, "say: Theme")
     idle(page)
+    expect(page.locator(THOUGHT)).not_to_contain_text("Let me think")  # it has folded
     page.locator("#settings-button").click()
     english = texts(page)
     page.locator("#language-button").click()
