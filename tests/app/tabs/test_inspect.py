@@ -134,6 +134,9 @@ def test_nano_shows_its_experts_cache_and_drafts(nano_site, open_page):
     assert slider.input_value() == "2"
     page.set_viewport_size({"width": 360, "height": 740})
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    left = "(one) => Math.round(one.getBoundingClientRect().x)"
+    bar, heading = shown.locator(".bars .bar").first, shown.locator("h3").first
+    assert bar.evaluate(left) == heading.evaluate(left)
 
 
 @pytest.mark.browser
