@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mlx_deepseek.models.sizes import count
+from tests.breadth import wide
 from tests.distributed.rank0 import GREEDY, PROMPTS, QUESTION, SEEDED, V4, load
 from tests.waiting import wait_until
 
@@ -42,7 +43,10 @@ def test_two_share_every_layer(two, alone, goldens_root, case):
     assert np.abs(found - want).max() / want.std() < 1e-4
 
 
-@pytest.mark.parametrize("case", ["deepseek_v3", "r1_distill_qwen", *V4])
+THREE = ["deepseek_v3", "deepseek_v41", *wide("r1_distill_qwen", *V4[:-1])]
+
+
+@pytest.mark.parametrize("case", THREE)
 def test_three_share_the_layers(three, alone, goldens_root, case):
     assert len(load(three, goldens_root, case)) < len(alone.engine(case).model.layers)
     found = three("tokens", prompts=PROMPTS, count=8, sampling=GREEDY)
@@ -55,7 +59,12 @@ def test_three_share_the_layers(three, alone, goldens_root, case):
 
 @pytest.mark.parametrize(
     ("case", "split"),
-    [("deepseek_v3", "pipeline"), ("deepseek_v3", "tensor"), *((one, "pipeline") for one in V4)],
+    [
+        ("deepseek_v3", "pipeline"),
+        ("deepseek_v3", "tensor"),
+        ("deepseek_v4_fp4", "pipeline"),
+        *wide(*((one, "pipeline") for one in V4 if one != "deepseek_v4_fp4")),
+    ],
 )
 def test_drafts(two, alone, goldens_root, case, split):
     """A row alone is drafted for; what is written is what is written without."""
@@ -75,7 +84,7 @@ def test_nano_writes_the_same_text(two, three, alone, caching):
         assert bool(found["drafted"])
 
 
-@pytest.mark.parametrize("case", ["deepseek_v3", "deepseek_v4_fp4", "deepseek_v41"])
+@pytest.mark.parametrize("case", ["deepseek_v3", "deepseek_v4_fp4", *wide("deepseek_v41")])
 def test_prompts_go_on_from_what_both_have(two, alone, goldens_root, tmp_path, case):
     """From blocks in memory, and after a new start from those on each one's disk."""
     caching = {"prefix_folder": str(tmp_path), "prefix_bytes": 4 << 20}
@@ -96,7 +105,7 @@ def test_prompts_go_on_from_what_both_have(two, alone, goldens_root, tmp_path, c
     assert len(folders) == 2, "each rank has blocks of its own layers"
 
 
-@pytest.mark.parametrize("split", ["pipeline", "tensor"])
+@pytest.mark.parametrize("split", ["tensor", *wide("pipeline")])
 def test_bench_counts_all_machines_and_links(two, alone, split):
     whole = count(alone.engine("nano").model).read_bytes
     found = two("bench", model="nano", prompt=8, tokens=4, repeats=2, split=split)

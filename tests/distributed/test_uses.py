@@ -13,6 +13,7 @@ from mlx_deepseek import engine, proving
 from mlx_deepseek.cli import main
 from mlx_deepseek.errors import HostsError
 from mlx_deepseek_convert import convert
+from tests.breadth import wide
 from tests.distributed.conftest import ANSWER_S, environment, free_ports
 from tests.distributed.rank0 import GREEDY, PROMPTS, QUESTION, SEEDED, drawn, load, read, tokens
 from tests.image_generation import tiny
@@ -45,7 +46,8 @@ def test_each_machine_has_its_share_of_layers(rings, alone, goldens_root):
 
 
 @pytest.mark.parametrize(
-    ("case", "memory"), [("nano", ["6060kB", "2740kB"]), ("deepseek_v41", ["6010kB", "8060kB"])]
+    ("case", "memory"),
+    [("nano", ["6060kB", "2740kB"]), *wide(("deepseek_v41", ["6010kB", "8060kB"]))],
 )
 def test_experts_of_all_machines_come_from_their_disks(rings, goldens_root, tmp_path, case, memory):
     """Too little memory on both: the same text as with all experts in memory."""

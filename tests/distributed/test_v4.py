@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.breadth import wide
 from tests.distributed.rank0 import GREEDY, PROMPTS, SEEDED, V4, load, pictured
 
 
@@ -17,10 +18,9 @@ def test_layers_of_v4_are_not_shared(two, goldens_root):
 def test_entries_are_quantized_on_both(two, alone, goldens_root):
     """The same tokens, in a batch and alone with drafts, from entries of 8 bits."""
     load(two, goldens_root, "deepseek_v41", caching={"bits": 8})
-    for prompts in (PROMPTS, PROMPTS[2:]):
-        for sampling in (GREEDY, SEEDED):
-            found = two("tokens", prompts=prompts, count=8, sampling=sampling)
-            assert found == alone("deepseek_v41", sampling, prompts, bits=8)
+    for prompts, sampling in ((PROMPTS, SEEDED), (PROMPTS[2:], GREEDY)):
+        found = two("tokens", prompts=prompts, count=8, sampling=sampling)
+        assert found == alone("deepseek_v41", sampling, prompts, bits=8)
 
 
 @pytest.mark.parametrize("case", ["deepseek_v4_vision", "deepseek_v41"])
@@ -33,7 +33,7 @@ def test_all_know_what_is_a_picture(two, alone, goldens_root, case):
     assert want != pictured(alone.engine(case), [max(one, 0) for one in ids])
 
 
-@pytest.mark.parametrize("case", ["deepseek_v4_fp4", "deepseek_v41"])
+@pytest.mark.parametrize("case", ["deepseek_v4_fp4", *wide("deepseek_v41")])
 def test_caches_that_forget_go_back_together(two, alone, goldens_root, case):
     """To a place that both still have, from the last prompt and from an older one's."""
     long = [(17 * i) % 120 + 3 for i in range(200)]
