@@ -229,12 +229,14 @@ def _load(args: argparse.Namespace, name: str) -> "Engine":
 
 
 def _outcome(proof: "Proof") -> str:
+    from mlx_deepseek.proving import rests_on
+
     count = len(proof.attempts)
     if proof.found is None:
         last = f"; the last: {_line(proof.attempts[-1].reason)}" if proof.attempts else ""
         return f"not proved, {count} attempts{last}"
-    rests = ", ".join(proof.axioms) or "no axioms"
-    return f"proved by {proof.method}, attempt {proof.found.number + 1}; rests on {rests}"
+    found = f"proved by {proof.method}, attempt {proof.found.number + 1}"
+    return f"{found}; {rests_on(proof.axioms)}"
 
 
 def _report(

@@ -1,6 +1,6 @@
 """Proving on this machine: a model writes, the user's Lean judges."""
 
-from mlx_deepseek.proving.attempts import Attempt
+from mlx_deepseek.proving.attempts import Attempt, rests_on
 from mlx_deepseek.proving.lean import Lean, find_lean
 from mlx_deepseek.proving.policy import ModelPolicy
 from mlx_deepseek.proving.process import Limits, StopSignal
@@ -26,5 +26,6 @@ __all__ = [
     "prove",
     "prove_with_model",
     "read_theorem",
+    "rests_on",
     "stream_proof",
 ]

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -105,6 +105,11 @@ class AttemptLog:
             raise LeanError(f"{path}: no journal of proofs ({error}). Remove it.") from error
         self.attempts = {attempt.number: attempt for attempt in attempts}
         return whole
+
+
+def rests_on(axioms: Sequence[str]) -> str:
+    """What a proof rests on, in words."""
+    return f"rests on {', '.join(axioms) or 'no axioms'}"
 
 
 def pass_at(k: int, attempts: int, correct: int) -> float:

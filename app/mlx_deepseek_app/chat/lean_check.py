@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from mlx_deepseek.errors import LeanError
-from mlx_deepseek.proving import Judge, find_lean, read_theorem
+from mlx_deepseek.proving import Judge, find_lean, read_theorem, rests_on
 from mlx_deepseek.proving.statement import without_proof
 from mlx_deepseek_app.widgets.event_options import QUIET
 from mlx_deepseek_app.widgets.status import alert, said
@@ -45,8 +45,11 @@ def verdict_html(code: str) -> str:
             verdict, shown = judge.check(code, "file"), judge.statement_shown
     except LeanError as error:
         return alert(str(error))
-    reads = f"<p>Lean reads: <code>{escape(shown)}</code></p>"
     if not verdict.accepted:
-        return reads + alert(f"Lean {lean.version} rejects it: {verdict.reason}")
-    rests = ", ".join(verdict.axioms) or "no axioms"
-    return reads + said(f"Lean {lean.version} accepts it; rests on {rests}.")
+        return reads_html(shown) + alert(f"Lean {lean.version} rejects it: {verdict.reason}")
+    return reads_html(shown) + said(f"Lean {lean.version} accepts it; {rests_on(verdict.axioms)}.")
+
+
+def reads_html(statement: str) -> str:
+    """A statement as Lean understood it."""
+    return f"<p>Lean reads: <code>{escape(statement)}</code></p>"

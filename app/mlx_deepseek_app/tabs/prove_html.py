@@ -4,7 +4,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from urllib.parse import quote
 
-from mlx_deepseek.proving import Attempt, Lean, Proof, TreeView
+from mlx_deepseek.proving import Attempt, Lean, Proof, TreeView, rests_on
+from mlx_deepseek_app.chat.lean_check import reads_html
 from mlx_deepseek_app.storage.proofs import KeptProof
 from mlx_deepseek_app.widgets import status
 from mlx_deepseek_app.widgets.markdown import code_html
@@ -20,7 +21,7 @@ def lean_words(lean: Lean) -> str:
 
 def outcome_html(proof: Proof) -> str:
     """The statement as Lean understood it, and what became of it."""
-    shown = f"<p>Lean reads: <code>{escape(proof.statement_shown)}</code></p>"
+    shown = reads_html(proof.statement_shown)
     if not proof.accepted:
         return shown + status.failed(f"Not proved in {len(proof.attempts)} attempts.")
     return shown + status.said(rests(proof))
@@ -28,7 +29,7 @@ def outcome_html(proof: Proof) -> str:
 
 def rests(proof: Proof) -> str:
     """What found a proof, and its axioms."""
-    return f"Proved by {proof.method}; rests on {', '.join(proof.axioms) or 'no axioms'}."
+    return f"Proved by {proof.method}; {rests_on(proof.axioms)}."
 
 
 def source_html(source: str) -> str:
