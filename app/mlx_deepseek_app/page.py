@@ -83,14 +83,13 @@ class AppPage:
                     view = ChatView(service, toolbox)
                 for name, kind, _ in OF_SOME_MODELS:
                     with tab_of(name, visible=False) as tab:
-                        keeps = kind in (DrawingTab, ProveTab)
-                        self.some[tab] = kind(service, store) if keeps else kind(service)
+                        self.some[tab] = kind(service, store)
                 with tab_of(MODELS) as models:
                     self.models = ModelsTab(service, self.loads)
                 with tab_of(COMPARE):
-                    self.compare = CompareTab(service)
+                    self.compare = CompareTab(service, store)
                 with tab_of(INTERNALS):
-                    self.inspect = InspectTab(service)
+                    self.inspect = InspectTab(service, store)
                 if site is not None:
                     with tab_of(SERVER) as server:
                         ServerTab(site).wire(server)
@@ -106,7 +105,9 @@ class AppPage:
         # what shows progress does not touch the chat, which stays usable meanwhile
         view.composer.menu.choose(self.loads.on_choose, None, sidebar.loads, **FREE)
         self.models.wire(sidebar.loads)
-        self._wire_drawing(page)
+        self._wire_drawing()
+        for tab in self.some.values():
+            tab.wire(page)
         # no sign of progress on what it shows: it lasts as long as the tab
         page.load(self.on_follow, None, told, show_progress_on=view.tools, **FREE)
         page.load(self.loads.on_open, None, sidebar.loads, **FREE)
@@ -114,12 +115,9 @@ class AppPage:
         page.load(panel.titles.on_open, None, panel.titles.write, **FREE)
         page.unload(self.on_close)
 
-    def _wire_drawing(self, page: gr.Blocks) -> None:
+    def _wire_drawing(self) -> None:
         (pictures,) = (tab for tab in self.some.values() if isinstance(tab, PicturesTab))
         (kept,) = (tab.kept for tab in self.some.values() if isinstance(tab, DrawingTab))
-        page.load(kept.on_search, None, kept.listed, **FREE)
-        (prove,) = (tab for tab in self.some.values() if isinstance(tab, ProveTab))
-        page.load(prove.on_open, None, prove.kept, **FREE)
         asked = kept.ask.click(kept.on_ask, kept.chosen, pictures.files, **QUIET)
         asked.then(None, js="() => { location.hash = '#pictures'; }")
 

@@ -11,6 +11,7 @@ import gradio as gr
 from mlx_deepseek.generation.sampling import Sampling
 from mlx_deepseek_app.jobs.model_service import ModelService
 from mlx_deepseek_app.jobs.queue import Answer
+from mlx_deepseek_app.storage.store import Store
 from mlx_deepseek_app.tabs.job_tab import JobTab, Updates
 from mlx_deepseek_app.widgets import status
 from mlx_deepseek_app.widgets.event_options import FREE, QUIET
@@ -78,8 +79,8 @@ class CodeTab(JobTab):
     title = "Code"
     about = "Write what stands before and after a gap; the model writes what belongs between."
 
-    def __init__(self, service: ModelService) -> None:
-        super().__init__(service)
+    def __init__(self, service: ModelService, store: Store) -> None:
+        super().__init__(service, store)
         with self.frame():
             with self.asking():
                 self.files = self.upload(

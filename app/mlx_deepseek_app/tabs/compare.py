@@ -13,6 +13,7 @@ from mlx_deepseek_app.jobs.model_service import ModelService
 from mlx_deepseek_app.jobs.queue import Answer, watch
 from mlx_deepseek_app.models import choices
 from mlx_deepseek_app.models.loads import Load
+from mlx_deepseek_app.storage.store import Store
 from mlx_deepseek_app.tabs.job_tab import JobTab, Updates
 from mlx_deepseek_app.widgets import status
 from mlx_deepseek_app.widgets.event_options import FREE
@@ -83,8 +84,8 @@ class CompareTab(JobTab):
     title = "Compare"
     about = "Ask two models the same, or one in two ways: answers, time and memory side by side."
 
-    def __init__(self, service: ModelService) -> None:
-        super().__init__(service)
+    def __init__(self, service: ModelService, store: Store) -> None:
+        super().__init__(service, store)
         self._asking: dict[str, object] = {}
         with self.frame():
             with self.asking():

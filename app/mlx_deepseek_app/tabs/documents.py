@@ -10,6 +10,7 @@ from mlx_deepseek.documents.pages import SUFFIXES
 from mlx_deepseek_app.jobs.model_info import ModelFacts
 from mlx_deepseek_app.jobs.model_service import ModelService
 from mlx_deepseek_app.jobs.picture_tasks import FIND, MARKDOWN, READING, prompt
+from mlx_deepseek_app.storage.store import Store
 from mlx_deepseek_app.tabs import documents_job
 from mlx_deepseek_app.tabs.documents_html import (
     WRITTEN,
@@ -41,8 +42,8 @@ class DocumentsTab(JobTab):
     title = "Documents"
     about = "PDFs and photographs of pages become Markdown, page by page, tables and figures too."
 
-    def __init__(self, service: ModelService) -> None:
-        super().__init__(service)
+    def __init__(self, service: ModelService, store: Store) -> None:
+        super().__init__(service, store)
         self._jobs: dict[str, DocumentJob] = {}
         with self.frame():
             with self.asking():

@@ -39,9 +39,8 @@ class DrawingTab(JobTab):
     title = "Draw"
     about = "Pictures from words, seen while they are drawn."
 
-    def __init__(self, service: ModelService, store: Store | None = None) -> None:
-        super().__init__(service)
-        store = store or Store()
+    def __init__(self, service: ModelService, store: Store) -> None:
+        super().__init__(service, store)
         folder = None if store.path is None else store.path.parent / FOLDER
         self.drawings = Drawings(folder)
         with self.frame():
@@ -89,6 +88,10 @@ class DrawingTab(JobTab):
         for button, take in ((self.kept.again, self.on_copy), (self.kept.vary, self.on_vary)):
             taken = button.click(take, self.kept.chosen, asked, **QUIET)
             taken.then(self.on_draw, asked, shown, **FREE)
+
+    def wire(self, page: gr.Blocks) -> None:
+        """Show the gallery."""
+        page.load(self.kept.on_search, None, self.kept.listed, **FREE)
 
     async def on_draw(
         self,

@@ -7,6 +7,7 @@ import gradio as gr
 
 from mlx_deepseek.engine.inspect import CacheWidths, cache_widths
 from mlx_deepseek_app.jobs.model_service import ModelService
+from mlx_deepseek_app.storage.store import Store
 from mlx_deepseek_app.tabs.heat_maps import routing_html, section, selection_html
 from mlx_deepseek_app.tabs.job_tab import JobTab, Updates
 from mlx_deepseek_app.widgets import status
@@ -32,8 +33,8 @@ class InspectTab(JobTab):
     title = "Under the hood"
     about = "What a prompt sets in motion inside of the model in memory."
 
-    def __init__(self, service: ModelService) -> None:
-        super().__init__(service)
+    def __init__(self, service: ModelService, store: Store) -> None:
+        super().__init__(service, store)
         with self.frame():
             with self.asking():
                 self.prompt = gr.Textbox(label="Prompt to look at", value=EXAMPLE, max_length=4000)

@@ -9,6 +9,7 @@ import gradio as gr
 from mlx_deepseek_app.jobs.model_info import ModelFacts
 from mlx_deepseek_app.jobs.model_service import ModelService
 from mlx_deepseek_app.jobs.queue import Job, watch
+from mlx_deepseek_app.storage.store import Store
 from mlx_deepseek_app.widgets import status
 from mlx_deepseek_app.widgets.column_html import chips_html, head_html
 from mlx_deepseek_app.widgets.event_options import QUIET
@@ -31,14 +32,17 @@ class JobTab:
     title = ""
     about = ""
 
-    def __init__(self, service: ModelService) -> None:
-        self.service = service
+    def __init__(self, service: ModelService, store: Store) -> None:
+        self.service, self.store = service, store
         self.follows: list[Any] = []  # what `on_model` updates
         self.go: gr.Button
         self.halt: gr.Button
         self.state: gr.HTML
         self.picture: gr.HTML
         self.text: gr.Markdown
+
+    def wire(self, page: gr.Blocks) -> None:
+        """Show what was kept when the page is opened; most keep nothing."""
 
     @contextmanager
     def frame(self) -> Iterator[None]:

@@ -13,6 +13,7 @@ from mlx_deepseek_app.jobs.model_info import ModelFacts, facts
 from mlx_deepseek_app.jobs.model_service import ModelService
 from mlx_deepseek_app.jobs.picture_tasks import QUESTION, prompt
 from mlx_deepseek_app.jobs.queue import Answer
+from mlx_deepseek_app.storage.store import Store
 from mlx_deepseek_app.tabs.job_tab import JobTab, Updates
 from mlx_deepseek_app.widgets import status
 from mlx_deepseek_app.widgets.event_options import FREE, QUIET
@@ -34,8 +35,8 @@ class PicturesTab(JobTab):
     title = "Pictures"
     about = "Ask about pictures, and see where the things are that the model names."
 
-    def __init__(self, service: ModelService) -> None:
-        super().__init__(service)
+    def __init__(self, service: ModelService, store: Store) -> None:
+        super().__init__(service, store)
         with self.frame():
             with self.asking():
                 self.files = self.upload("Pictures: drop, paste or choose", SUFFIXES)

@@ -40,8 +40,7 @@ class ProveTab(JobTab):
     about = "A Lean statement in, a proof that your own Lean has accepted out."
 
     def __init__(self, service: ModelService, store: Store) -> None:
-        super().__init__(service)
-        self._store = store
+        super().__init__(service, store)
         with self.frame():
             with self.asking():
                 self.statement = gr.Textbox(
@@ -109,6 +108,10 @@ class ProveTab(JobTab):
         if proof is not None and proof.accepted:
             yield {self.kept: self._keep(request, proof)}
 
+    def wire(self, page: gr.Blocks) -> None:
+        """Show what was proved before."""
+        page.load(self.on_open, None, self.kept, **FREE)
+
     def on_open(self, request: gr.Request) -> str:
         """What was proved before."""
         try:
@@ -132,4 +135,4 @@ class ProveTab(JobTab):
         return self.on_open(request)
 
     def _proofs(self, request: gr.Request) -> Proofs:
-        return Proofs(self._store, request.session_hash or "")
+        return Proofs(self.store, request.session_hash or "")
