@@ -96,13 +96,18 @@ class Prefill:
         return here
 
 
+def is_short(reading: Prefill, step: int) -> bool:
+    """Whether what is left of a prompt takes half a chunk at most, so that others fit beside it."""
+    return 2 * reading.left <= step
+
+
 def together(first: Prefill, others: Sequence[Prefill], step: int) -> list[Any]:
     """Those prompts that are read in one pass with the first, if that is short.
 
     What is left of the shortest is read of each, up to twice `step` tokens in all.
     """
     group = [first]
-    if 2 * first.left > step:
+    if not is_short(first, step):
         return group
     for one in sorted(others, key=lambda one: one.left):
         least = min(first.left, one.left)
@@ -111,9 +116,12 @@ def together(first: Prefill, others: Sequence[Prefill], step: int) -> list[Any]:
     return group
 
 
-def read_together(readings: Sequence[Prefill]) -> None:
-    """Read as many tokens of each prompt as are left of the shortest, in one pass."""
+def read_together(readings: Sequence[Prefill], step: int) -> None:
+    """Read `step` tokens of one prompt, or of each of more as many as the shortest has left."""
     first = readings[0]
+    if len(readings) == 1:
+        first.read(step)
+        return
     count = min(one.left for one in readings)
     prompts = [one.request.ids for one in readings]
     most = min(one.position for one in readings) - 1

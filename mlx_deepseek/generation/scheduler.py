@@ -21,7 +21,8 @@ from mlx_deepseek.errors import Busy
 from mlx_deepseek.generation.batch import DecodingBatch, WrittenToken, gathered
 from mlx_deepseek.generation.counts import SchedulerCounts
 from mlx_deepseek.generation.job import Generation
-from mlx_deepseek.generation.prefill import Prefill, chunk_tokens, read_together, together
+from mlx_deepseek.generation.prefill import Prefill, read_together
+from mlx_deepseek.generation.readings import Readings
 from mlx_deepseek.generation.request import GeneratedToken
 from mlx_deepseek.generation.results import FinishReason
 from mlx_deepseek.generation.room import growing, longest
@@ -78,9 +79,8 @@ class Scheduler:
         self.queue = queue
         self.counts = SchedulerCounts()
         self.waiting: deque[Generation] = deque()
-        self.readings: list[Prefill] = []
+        self.readings = Readings()
         self.batches: list[DecodingBatch] = []
-        self._turn = 0
         self._seconds = FIRST_GUESS_S
         self._limits = ExitStack()
         self._active = False
@@ -103,9 +103,7 @@ class Scheduler:
     @property
     def jobs(self) -> list[Generation]:
         """All requests that are not done, oldest first."""
-        found = [*self.waiting, *(row.job for row in self.rows)]
-        for reading in list(self.readings):
-            found += [reading.job, *(job for _, job, _ in reading.followers)]
+        found = [*self.waiting, *(row.job for row in self.rows), *self.readings.jobs]
         return sorted(found, key=lambda job: job.number)
 
     @property
@@ -116,7 +114,7 @@ class Scheduler:
     @property
     def live(self) -> int:
         """Requests that hold a cache."""
-        return len(self.rows) + sum(1 + len(reading.followers) for reading in self.readings)
+        return len(self.rows) + len(self.readings.jobs)
 
     def tick(self) -> None:
         """Let requests come and go, read one chunk of one prompt, write one token for each row."""
@@ -124,9 +122,10 @@ class Scheduler:
             self.drop(job)
         self._admit()
         self._read()
-        self.batches = gathered(self.batches)
-        for batch in list(self.batches):
-            self._step(batch)
+        if self._writing or not self.readings.short:  # or else all begin to write in one batch
+            self.batches = gathered(self.batches)
+            for batch in list(self.batches):
+                self._step(batch)
         self.counts.steps += 1
         if self.counts.steps % CLEAR_EVERY == 0:
             mx.clear_cache()
@@ -164,7 +163,7 @@ class Scheduler:
             cache.clear()
             self.caches.give_back(cache)
         self.waiting.clear()
-        self.readings, self.batches = [], []
+        self.readings, self.batches = Readings(), []
         self._limits.close()
 
     def _has_room(self, job: Generation) -> bool:
@@ -196,8 +195,7 @@ class Scheduler:
         ids = job.request.ids
         try:
             own = cache.reusable(ids) + WORTH
-            leader = max(self.readings, key=lambda one: one.shared(ids), default=None)
-            if leader is not None and leader.shared(ids) >= max(own, leader.position + 1):
+            if (leader := self.readings.leader(ids, own)) is not None:
                 leader.followers.append((leader.shared(ids), job, cache))
                 return
             borrow(cache, ids, own, self.batches, self.readings)
@@ -213,24 +211,18 @@ class Scheduler:
         if reading.done:
             self._write(reading)
 
-    def _read(self) -> None:
-        """One chunk of the oldest prompt, or of the one with the fewest tokens left, in turn.
+    @property
+    def _writing(self) -> bool:
+        """Whether somebody has got a token and waits for the next one."""
+        return any(row.watch.count for row in self.rows)
 
-        Short prompts are read along with it.
-        """
+    def _read(self) -> None:
+        """One chunk of a prompt, or of several short ones."""
         if not self.readings:
             return
-        self._turn += 1
-        reading = self.readings[0]
-        if self._turn % 2:
-            reading = min(self.readings, key=lambda one: one.end - one.position)
-        step = chunk_tokens(short=bool(self.batches))
-        group = together(reading, self.readings, step)
+        group, step = self.readings.next(writing=self._writing)
         try:
-            if len(group) == 1:
-                reading.read(step)
-            else:
-                read_together(group)
+            read_together(group, step)
         except Exception as error:
             error = self.explained(error)
             for one in group:

@@ -264,6 +264,24 @@ def test_a_prompt_is_read_while_others_write(model, monkeypatch):
     assert taken(first)[0] == alone(model, short)
 
 
+def test_short_prompts_that_come_at_once_are_written_in_one_batch(model, monkeypatch):
+    monkeypatch.setattr(prefill, "CHUNK_CPU", 16)
+    lengths = [8] * 7 + [100]  # two at a time; the long one is read beside those who write
+    wanted = requests(lengths, max_tokens=20)
+    scheduler = Scheduler(model, OwnCaches(model))
+    jobs = [Generation(request, TokenSink()) for request in wanted]
+    for job in jobs:
+        scheduler.submit(job)
+    written = [0] * 8
+    while not any(written):
+        scheduler.tick()
+        written = [len(taken(job)[0]) for job in jobs]
+    assert written == [1] * 7 + [0]
+    while any(job.state != "done" for job in jobs):
+        scheduler.tick()
+    assert [taken(job)[0] for job in jobs] == [alone(model, request) for request in wanted]
+
+
 def test_a_cancelled_row_leaves_within_a_step(model):
     wanted = requests([5, 17, 9], max_tokens=40)
     scheduler = Scheduler(model, OwnCaches(model))
