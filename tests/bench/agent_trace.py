@@ -1,6 +1,6 @@
 """An agent's trace: how many tokens of its prompts are read again, here and by mlx_lm.server.
 
-    python tests/bench/agent_trace.py [--turns 200] [--tokens 30000] [--who ours mlx-lm]
+    python -m tests.bench.agent_trace [--turns 200] [--tokens 30000] [--who ours mlx-lm]
 
 A conversation grows turn by turn to `--tokens`: the agent sends all that was said and a result, and
 keeps the answer it gets. Now and then it changes an early block (a list of open files near the
@@ -15,16 +15,11 @@ import argparse
 import json
 import random
 import shutil
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import httpx
 import mlx.core as mx
 from mlx.utils import tree_flatten
 from transformers import AutoTokenizer
@@ -32,6 +27,7 @@ from transformers import AutoTokenizer
 from mlx_deepseek import models
 from mlx_deepseek.cache.prompt_cache import common_prefix
 from mlx_deepseek.catalog.embedded import checkpoint_path
+from tests.bench.servers import served
 
 CHAT = "/v1/chat/completions"
 SMALL = {
@@ -120,41 +116,6 @@ class Agent:
         self.messages.append({"role": "assistant", "content": answer.get("content") or ""})
 
 
-def free_port() -> int:
-    """A port that nobody uses."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
-
-
-@contextmanager
-def served(who: str, folder: Path, blocks: Path) -> Iterator[httpx.Client]:
-    """A client of a server that runs as a process of its own."""
-    port = free_port()
-    place = ["--host", "127.0.0.1", "--port", str(port)]
-    if who == "ours":
-        options = ["serve", str(folder), "--prefix-cache", str(blocks), "--speculate", "0"]
-        command = [sys.executable, "-m", "mlx_deepseek.cli", *options, *place]
-    else:
-        command = [sys.executable, "-m", "mlx_lm", "server", "--model", str(folder), *place]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with (
-        subprocess.Popen(command, **quiet) as server,
-        httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=3600) as client,
-    ):
-        try:
-            for _ in range(600):
-                try:
-                    client.get("/v1/models")
-                    break
-                except httpx.TransportError:
-                    time.sleep(0.2)
-            yield client
-        finally:
-            server.terminate()
-            server.wait()
-
-
 def run(who: str, folder: Path, blocks: Path, args: argparse.Namespace) -> None:
     """The whole trace, and what was read of its prompts."""
     tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -164,15 +125,12 @@ def run(who: str, folder: Path, blocks: Path, args: argparse.Namespace) -> None:
     total = read = needed = count = 0
     began = time.perf_counter()
     for part in range(2):
-        with served(who, folder, blocks) as client:
-            name = str(folder)
-            if who == "ours":
-                name = client.get("/v1/models").json()["data"][0]["id"]
+        with served(who, folder, ["--prefix-cache", str(blocks)]) as server:
             while count < (part + 1) * args.turns // 2:
                 messages, kept = next(asked)
-                body = {"model": name, "messages": messages, "tools": [TOOL]}
+                body = {"model": server.model, "messages": messages, "tools": [TOOL]}
                 body |= {"max_tokens": 24, "temperature": 0, "thinking": {"type": "disabled"}}
-                answer = client.post(CHAT, json=body).raise_for_status().json()
+                answer = server.client.post(CHAT, json=body).raise_for_status().json()
                 usage = answer["usage"]
                 cached = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
                 ids = tokenizer.apply_chat_template(messages, add_generation_prompt=True)
