@@ -88,7 +88,7 @@ def split(
     disk_bytes_per_s = None if disk is None else speed(disk)
     found = check(hosts)
     names = [one["name"] for one in found["machines"]]
-    sizes = expected_bytes(model, config, folder, mode)
+    sizes = expected_bytes(model, config, folder)
     chosen = plan(sizes, machines(names, found["machines"]), mode)
     expected = None
     if disk_bytes_per_s or not any(part.capacities for part in chosen.parts):

@@ -51,7 +51,7 @@ def load_split(
     folder, names = prepared.found.folder, group.names()
     told = group.ask("facts", partial(facts, memory or group.memory))
     require_same(names, told, "versions")
-    chosen = plan(model_bytes(folder, mode), machines(names, told), mode)
+    chosen = plan(model_bytes(folder), machines(names, told), mode)
     same_weights(group, folder, asked)
 
     followers = ModelFollowers(group, next(_numbers), mode)

@@ -20,12 +20,12 @@ from mlx_deepseek.runtime.device import compute_item_bytes
 
 # What machines divide of a layer in mode `tensor`, beside routed experts.
 DIVIDED = re.compile(
-    r"\.(q_proj|q_b_proj|kv_b_proj|embed_q|unembed_out|k_proj|v_proj|o_proj"
-    r"|gate_proj|up_proj|down_proj)\."
+    r"(?<!\.indexer)\.(q_proj|q_b_proj|kv_b_proj|embed_q|unembed_out|k_proj|v_proj|o_proj"
+    r"|o_a_proj|o_b_proj|gate_proj|up_proj|down_proj)\."
 )
 
 
-def model_bytes(folder: Path, mode: str = "pipeline") -> ModelBytes:
+def model_bytes(folder: Path) -> ModelBytes:
     """A checkpoint's bytes once loaded here, from its headers.
 
     Raises:
@@ -37,7 +37,7 @@ def model_bytes(folder: Path, mode: str = "pipeline") -> ModelBytes:
         built: Any = models.build(config)
         grown = compute_item_bytes() / 2
         sizes = {name: int(n * grown) for name, n in _stored(built, "bf16").items()}
-        return by_layer(built, config, sizes, mode)
+        return by_layer(built, config, sizes)
     loaded = {
         name: tensor_bytes(info, compute_item_bytes())
         for name, info in infos.items()
@@ -45,28 +45,24 @@ def model_bytes(folder: Path, mode: str = "pipeline") -> ModelBytes:
     }
     if not any(drafts(name) for name in loaded):
         config = models.without_mtp(config)
-    return by_layer(models.build(config), config, loaded, mode)
+    return by_layer(models.build(config), config, loaded)
 
 
-def expected_bytes(
-    built: Any, config: Mapping[str, Any], folder: Path | None, mode: str
-) -> ModelBytes:
+def expected_bytes(built: Any, config: Mapping[str, Any], folder: Path | None) -> ModelBytes:
     """A model's bytes by its checkpoint, or as the default recipe would store it."""
     whole = folder is not None and embedded.name_of(folder) is not None  # stays as it is
     if folder is not None and (whole or not converter().open(folder).is_release):
-        return model_bytes(folder, mode)
-    return by_layer(built, config, _stored(built, DEFAULT_RECIPE), mode)
+        return model_bytes(folder)
+    return by_layer(built, config, _stored(built, DEFAULT_RECIPE))
 
 
 def _stored(built: Any, recipe: str) -> dict[str, int]:
     return dict(converter().stored_bytes(built, recipe))
 
 
-def by_layer(
-    built: Any, config: Mapping[str, Any], loaded: Mapping[str, int], mode: str
-) -> ModelBytes:
+def by_layer(built: Any, config: Mapping[str, Any], loaded: Mapping[str, int]) -> ModelBytes:
     """Bytes of a built model's layers, with a page of context, by its arrays' names."""
-    require_divisible(built, mode)
+    require_divisible(built)
     holder, _ = holder_of(built)
     memory = memory_of(built, loaded)
     window = int(models.language_config(config).get("max_position_embeddings") or CONTEXT_TOKENS)

@@ -52,18 +52,12 @@ class FollowersLayers(nn.Module):
         return [new_cache(layer) for layer in self.layers]
 
 
-def require_divisible(model: Any, mode: str) -> None:
-    """Raise ConfigError unless several machines can hold a model's layers in such a way."""
+def require_divisible(model: Any) -> None:
+    """Raise ConfigError unless several machines can hold a model's layers."""
     if any(getattr(layer, "use_sliding", False) for layer in model.layers):
         raise ConfigError(
             "A model with sliding attention cannot be split over several machines. Expected any "
             "DeepSeek, or a dense model without; leave --hosts out."
-        )
-    if mode == "tensor" and compressed(model.layers):
-        raise ConfigError(
-            "The layers of V4 and V4.1 cannot be shared by several machines: all heads read one "
-            "row per token, and one compressor and indexer choose for all of them. Split the model "
-            "by layers: --split pipeline."
         )
 
 
@@ -103,7 +97,7 @@ def holder_of(model: Any) -> tuple[str, Any]:
 
 def leading_part(model: Any, plan: Plan, followers: ModelFollowers) -> nn.Module:
     """Rank 0's: all but the others' layers."""
-    require_divisible(model, plan.mode)
+    require_divisible(model)
     layers, part = model.layers, plan.parts[0]
     followers.forgets = compressed(layers)
     if plan.mode == "tensor":
@@ -120,7 +114,7 @@ def leading_part(model: Any, plan: Plan, followers: ModelFollowers) -> nn.Module
 
 def following_part(model: Any, plan: Plan, group: mx.distributed.Group) -> nn.Module:
     """Another rank's: some layers, or a share of all."""
-    require_divisible(model, plan.mode)
+    require_divisible(model)
     part = plan.parts[group.rank()]
     own = model.layers[part.first : part.last]
     if plan.mode == "tensor":
@@ -174,9 +168,16 @@ class Summed(nn.Module):
 
 
 def divide_heads(layer: Any, group: mx.distributed.Group) -> None:
-    """Leave the heads of this machine; what they share, latents and an indexer, stays whole."""
-    size, attention = group.size(), layer.self_attn
-    if isinstance(attention, LatentAttention):
+    """Leave the heads of this machine; what they share (latents, entries, an indexer) stays."""
+    size, attention, last = group.size(), layer.self_attn, "o_proj"
+    if isinstance(attention, CompressedAttention):
+        c = attention.config
+        groups = _share(c.output_groups, size, "groups of heads")
+        attention.config = replace(c, heads=c.heads // size, output_groups=groups)
+        attention.sinks = mx.split(attention.sinks, size)[group.rank()]
+        shard_inplace(attention.o_a_proj, lambda path, array: 0, group=group)
+        names, last = ("q_b_proj",), "o_b_proj"
+    elif isinstance(attention, LatentAttention):
         attention.config = replace(attention.config, heads=_share(attention.config.heads, size))
         names = LATENT_HEADS
         for name in ("embed_q", "unembed_out"):
@@ -194,8 +195,8 @@ def divide_heads(layer: Any, group: mx.distributed.Group) -> None:
     for name in names:
         if name in attention:
             shard_inplace(attention[name], OUT, group=group)
-    shard_inplace(attention.o_proj, IN, group=group)
-    layer.self_attn.o_proj = Summed(attention.o_proj, group)
+    shard_inplace(attention[last], IN, group=group)
+    attention[last] = Summed(attention[last], group)
 
 
 def divide_width(mlp: Any, group: mx.distributed.Group) -> None:
@@ -210,7 +211,7 @@ def divide_width(mlp: Any, group: mx.distributed.Group) -> None:
         shard_inplace(mlp[name], part, group=group)
 
 
-def _share(count: int, size: int) -> int:
+def _share(count: int, size: int, what: str = "heads") -> int:
     if count % size:
-        raise ValueError(f"{count} heads")
+        raise ValueError(f"{count} {what}")
     return count // size

@@ -29,7 +29,7 @@ def test_two_share_the_layers(two, alone, goldens_root, case):
     assert np.array_equal(found, want), "the same numbers, bit for bit"
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, "deepseek_v4_fp4", "deepseek_v41", *wide(*V4[:2])])
 def test_two_share_every_layer(two, alone, goldens_root, case):
     """Sums come in another order: the same tokens, and logits within 1e-4."""
     layers = load(two, goldens_root, case, split="tensor")
@@ -63,6 +63,8 @@ def test_three_share_the_layers(three, alone, goldens_root, case):
         ("deepseek_v3", "pipeline"),
         ("deepseek_v3", "tensor"),
         ("deepseek_v4_fp4", "pipeline"),
+        ("deepseek_v4_fp4", "tensor"),
+        *wide(("deepseek_v41", "tensor")),
         *wide(*((one, "pipeline") for one in V4 if one != "deepseek_v4_fp4")),
     ],
 )
