@@ -108,8 +108,7 @@ class AppPage:
         self._wire_drawing()
         for tab in self.some.values():
             tab.wire(page)
-        # no sign of progress on what it shows: it lasts as long as the tab
-        page.load(self.on_follow, None, told, show_progress_on=view.tools, **FREE)
+        page.load(self.on_follow, None, told, **FREE)
         page.load(self.loads.on_open, None, sidebar.loads, **FREE)
         page.load(panel.presets.on_open, None, panel.presets.preset, **FREE)
         page.load(panel.titles.on_open, None, panel.titles.write, **FREE)

@@ -13,7 +13,7 @@ from mlx_deepseek_app.conversation.when import clock, moment
 from mlx_deepseek_app.widgets.markdown import code_html, escaped, model_html, user_html
 from mlx_deepseek_app.widgets.status import costs, duration
 
-MESSAGES = 40  # that are drawn; those before them on demand
+MESSAGES = 20  # that are drawn; those before them on demand
 CONTINUE, GO_ON = "Continue", "Go on in a new chat"
 WAITING_FORM = (
     '<p class="waiting" role="status"><span class="app-note">{}</span>'

@@ -31,7 +31,13 @@ window.conversations = (() => {
     const buttons = ["Cancel", user ? "Send" : "Save"].map((word) => Object.assign(document.createElement("button"), { textContent: word }));
     buttons[0].type = "button";
     box.append(area, keys, ...buttons);
-    box.end = () => { box.ended = true; box.remove(); };
+    let hidden = []; // marked one by one: a style that asks for neighbours has all rows styled anew with each token
+    const hide = (rows) => {
+      hidden.forEach((one) => one.removeAttribute("data-edited"));
+      rows.forEach((one) => one.setAttribute("data-edited", ""));
+      hidden = rows;
+    };
+    box.end = () => { box.ended = true; box.remove(); hide([]); };
     const end = (value) => {
       box.end();
       back.focus({ preventScroll: true });
@@ -48,7 +54,13 @@ window.conversations = (() => {
       else if (event.key === "Enter" && !event.shiftKey) { event.preventDefault(); end(area.value); }
     });
     box.edits = (message) => message?.id === id && message.text === text;
-    box.begin = () => { fit(); area.focus(); box.scrollIntoView({ block: "nearest" }); };
+    box.begin = (bar) => {
+      bar.after(box);
+      hide([bar, bar.previousElementSibling]);
+      fit();
+      area.focus();
+      box.scrollIntoView({ block: "nearest" });
+    };
     return box;
   };
   const toolsOf = ({ id, user, text, time, again, costs = [], version: [at, of] }) => {
@@ -84,8 +96,13 @@ window.conversations = (() => {
   };
   const messages = (props, watch, send) => {
     let shown = [], open = null, current;
+    const ROW = "#chat .message-row";
+    let stale = new Set(); // rows that have changed since they were drawn; null: any may have
     const draw = () => {
-      document.querySelectorAll("#chat .message-row").forEach((row, index) => {
+      const only = stale;
+      stale = new Set();
+      document.querySelectorAll(ROW).forEach((row, index) => {
+        if (only && !only.has(row)) return;
         // gradio's names are the whole source of a message
         for (const [role, name] of [["user", "Your message"], ["bot", "Reply"]])
           row.querySelectorAll(`[data-testid=${role}]`).forEach((one) => {
@@ -110,15 +127,17 @@ window.conversations = (() => {
       // the rows were drawn anew under an editor that is open
       if (!open || open.ended || open.isConnected) return;
       const bar = $(`#chat [data-message="${CSS.escape(open.dataset.message)}"]`)?.closest(".message-buttons");
-      if (bar) { bar.after(open); open.begin(); }
+      if (bar) open.begin(bar);
     };
     watch("value", () => {
       const told = JSON.parse(props.value || '{"messages": []}');
       shown = told.messages;
+      $("#shell").toggleAttribute("data-begun", shown.length > 0);
       drafts.show(told.conversation ?? "");
       if (told.conversation !== current) chatToEnd();
       current = told.conversation;
       if (open && !shown.some(open.edits)) open.end();
+      stale = null;
       draw();
     });
     document.addEventListener("click", (event) => {
@@ -134,12 +153,18 @@ window.conversations = (() => {
         open?.end();
         open = editor(message, send, button);
         open.dataset.message = key;
-        bar.after(open);
-        open.begin();
+        open.begin(bar);
       } else if (act !== "delete" || sure(button, "Delete?")) send.change({ key, act });
     });
     let asked = 0;
-    const changed = new MutationObserver(() => { cancelAnimationFrame(asked); asked = requestAnimationFrame(draw); });
+    const changed = new MutationObserver((changes) => {
+      for (const { target } of changes) {
+        const row = target.closest?.(ROW);
+        if (row) stale?.add(row); else stale = null;
+      }
+      cancelAnimationFrame(asked);
+      asked = requestAnimationFrame(draw);
+    });
     const begin = () => {
       const chat = $("#chat");
       if (chat) changed.observe(chat, { childList: true, subtree: true }); else requestAnimationFrame(begin);

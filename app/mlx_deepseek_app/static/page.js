@@ -2,6 +2,14 @@
 (() => {
   const $ = (selector) => document.querySelector(selector);
 
+  // Gradio gives each message its direction anew whenever one has changed; to a browser that is a new one, for which it styles all
+  // that stands in the message again
+  const direction = Object.getOwnPropertyDescriptor(HTMLElement.prototype, "dir");
+  Object.defineProperty(HTMLElement.prototype, "dir", {
+    ...direction,
+    set(value) { if (value !== direction.get.call(this)) direction.set.call(this, value); },
+  });
+
   const tidy = (node) => {
     // pictures in controls, which have names of their own
     for (const icon of node.querySelectorAll("svg:not([aria-label], [aria-hidden])")) icon.setAttribute("aria-hidden", "true");

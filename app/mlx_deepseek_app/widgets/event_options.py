@@ -4,7 +4,12 @@ from typing import Any
 
 import gradio as gr
 
-QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+# nothing is told how far they are: gradio looks at all that is told with each update of any event
+QUIET: dict[str, Any] = {
+    "show_progress": "hidden",
+    "show_progress_on": [],
+    "api_visibility": "private",
+}
 # generators that only wait: their number is not limited, the service queues the work itself
 FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
 AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}

@@ -1,5 +1,6 @@
 """Answers that go on whatever the tab does, and messages that wait for them, in a real browser."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -137,10 +138,9 @@ def test_a_long_conversation_shows_its_end_and_the_rest_on_demand(kept_site, ope
     page = open_page(kept_site)
     open_talk(page, LONG)
     expect(page.locator(ASKED).last).to_have_text("question 59")
-    expect(page.locator(ASKED)).to_have_count(20)
-    page.get_by_role("button", name="Show 40 earlier messages").click()
-    expect(page.locator(ASKED)).to_have_count(40)
-    page.get_by_role("button", name="Show 40 earlier messages").click()
+    for drawn in (10, 20, 30, 40, 50):
+        expect(page.locator(ASKED)).to_have_count(drawn)
+        page.get_by_role("button", name="Show 20 earlier messages").click()
     expect(page.locator(ASKED).first).to_have_text("question 0")
     expect(page.get_by_role("button", name="earlier messages")).to_have_count(0)
     ask(page, "say: on")  # the tools belong to the right messages
@@ -202,3 +202,17 @@ def test_a_token_costs_no_more_in_a_long_conversation(kept_site, open_page):
         sums.append(sum(got))
     short, long = sums
     assert long < short + 60_000, sums  # the conversation itself, once or twice
+
+
+def test_what_is_written_has_no_other_row_styled_again(kept_site, open_page, browser):
+    page = open_page(kept_site)
+    open_talk(page, LONG)
+    expect(page.locator(ASKED).last).to_have_text("question 59")
+    browser.start_tracing(page=page, categories=["devtools.timeline"])
+    ask(page, "say: " + "word " * 100)
+    idle(page)
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    styled = [one["args"]["elementCount"] for one in events if one["name"] == "UpdateLayoutTree"]
+    rows = page.locator(".message-row").count()
+    # once where rows come, and once where their tools do; with each word they would be many
+    assert len([count for count in styled if count > 10 * rows]) <= 4 < len(styled)
