@@ -17,7 +17,7 @@ pytestmark = pytest.mark.browser
 CONTENT = """#chat .message-content, #chat .thought-group > .content, #suggestions [data-ask],
  .menu .name, .menu-button .name, .chips [data-text],
  #conversations [data-act=open], #compare [data-testid=markdown], #documents-text, #pictures-text,
- .pane textarea, #code .cm-line, #inspect .tokens, .preview rect,
+ .pane textarea, .lean-colours, #code .cm-line, #inspect .tokens, .preview rect,
  .preview text, .file-preview .filename, script, style,
  [data-testid=status-tracker]"""
 QUOTED = re.compile(r"^((?:您|模型)的消息|使用示例 \d+|[^：]*)：.*", re.DOTALL)

@@ -16,6 +16,7 @@ from mlx_deepseek_app.tabs.job_tab import JobTab, Updates
 from mlx_deepseek_app.widgets import status
 from mlx_deepseek_app.widgets.event_options import FREE, QUIET
 
+COLOURS_SCRIPT = 'lean.dress(".lean textarea");'
 REFRESH_S = 0.2
 STATEMENT_AT_MOST = 100_000  # characters
 EXAMPLE = "theorem swap (p q : Prop) : p ∧ q → q ∧ p := by"
@@ -49,7 +50,7 @@ class ProveTab(JobTab):
                     lines=6,
                     max_lines=24,
                     max_length=STATEMENT_AT_MOST,
-                    elem_classes="pane",
+                    elem_classes=["pane", "lean"],
                 )
                 with self.choosing():
                     self.method = gr.Dropdown(METHODS, value="sample", label="Method")
@@ -58,7 +59,7 @@ class ProveTab(JobTab):
                     self.buttons("Prove")
             self.examples(EXAMPLES, self.statement)
             self.proof = gr.HTML("", elem_id="prove-proof")
-            self.tree = gr.HTML("", elem_id="prove-tree")
+            self.tree = gr.HTML("", elem_id="prove-tree", js_on_load=COLOURS_SCRIPT)
             self.tried = gr.HTML("", elem_id="prove-tried")
             self.kept = gr.HTML("", elem_id="prove-kept", js_on_load=CHIPS_SCRIPT)
         asked = [self.statement, self.method, self.attempts]

@@ -14,7 +14,7 @@ from mlx_deepseek_app.widgets.identity import Identity
 STATIC = Path(__file__).parents[1] / "static"
 SHELL = ("words", "shell", "look")  # what the other scripts build on
 SCRIPTS = ("page", "content", "drafts", "conversations", "list", "palette", "notices", "paste")
-DRAWING = ("diagrams", "hood")
+DRAWING = ("diagrams", "hood", "lean")
 STYLES = ("style", "column", "list", "palette", "icons")
 SANS = ["system-ui", "-apple-system", "Segoe UI", "Noto Sans", "PingFang SC"]
 SANS += ["Noto Sans CJK SC", "Microsoft YaHei", "sans-serif"]

@@ -95,6 +95,29 @@ def test_a_statement_is_proved_and_rejections_say_why(page, engine):
 
 
 @pytest.mark.browser
+def test_a_statement_is_coloured_and_stays_what_was_written(page):
+    box, colours = page.get_by_label("Lean statement"), page.locator(".lean-colours")
+    text = '-- note\ntheorem t\' (n : Nat) :\n    n + 10 = 10 + n := by\n  sorry <b>"s"</b>'
+    box.fill(text)
+    assert box.input_value() == text
+    assert colours.evaluate("e => e.textContent") == text + "\n"
+    for kind, words in {
+        "comment": ["-- note"],
+        "keyword": ["theorem", "by"],
+        "sort": ["Nat"],
+        "number": ["10", "10"],
+        "open": ["sorry"],
+        "string": ['"s"'],
+    }.items():
+        assert colours.locator(f".{kind}").all_text_contents() == words
+    rows = "e => [e.getBoundingClientRect(), getComputedStyle(e)].map((o, i) => i ? "
+    measured = rows + "[o.fontSize, o.lineHeight, o.fontFamily, o.paddingLeft, o.paddingTop] : o.x)"
+    assert colours.evaluate(measured) == box.evaluate(measured)
+    page.locator("#page-prove, #prove").get_by_text("add_zero'").first.click()  # an example
+    expect(colours).to_contain_text("theorem add_zero'")
+
+
+@pytest.mark.browser
 def test_stop_ends_a_search(page):
     page.get_by_label("Lean statement").fill("theorem slow (p : Nat → Prop) : p 1 := by")
     page.locator("#prove-go").click()
