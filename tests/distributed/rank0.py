@@ -134,6 +134,13 @@ class Rank0:
         self.stream = self.engine._dispatcher.stream(Generation(request, TokenSink()))  # type: ignore[union-attr]
         return next(one.token for one in self.stream if one.token is not None)
 
+    def stop(self) -> Any:
+        """Let go of what was begun; what is still at work after the next step."""
+        self.stream.close()
+        engine: Any = self.engine
+        engine._worker.call(lambda: None)
+        return len(engine.activity)
+
     def go_on(self) -> Any:
         """The rest of what was begun."""
         return sum(1 for _ in self.stream)

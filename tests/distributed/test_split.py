@@ -76,6 +76,18 @@ def test_drafts(two, alone, goldens_root, case, split):
     assert two("drafts")
 
 
+@pytest.mark.parametrize("case", ["deepseek_v3", *wide("deepseek_v4_fp4")])
+def test_an_answer_that_is_stopped_is_stopped_on_all(two, alone, goldens_root, case):
+    """At once, and what all hold of it serves the next one."""
+    load(two, goldens_root, case)
+    for _ in range(2):
+        two("begin", ids=PROMPTS[2])
+        assert two("stop") == 0
+    found = two("tokens", prompts=[[*PROMPTS[2], 5]], count=8, sampling=GREEDY)
+    assert found == alone(case, GREEDY, [[*PROMPTS[2], 5]], speculate=0)
+    assert two("cached")[0] >= len(PROMPTS[2]) - 1
+
+
 @pytest.mark.parametrize("caching", [{"bits": 8}, {"speculate": 2}])
 def test_nano_writes_the_same_text(two, three, alone, caching):
     want = alone.engine("nano", **caching).generate(QUESTION, temperature=0.0)

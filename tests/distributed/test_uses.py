@@ -1,10 +1,12 @@
 """Uneven machines, experts on disk, pictures and pages on several processes: the same results."""
 
 import json
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
@@ -17,6 +19,7 @@ from tests.breadth import wide
 from tests.distributed.conftest import ANSWER_S, environment, free_ports
 from tests.distributed.rank0 import GREEDY, PROMPTS, QUESTION, SEEDED, drawn, load, read, tokens
 from tests.image_generation import tiny
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -107,6 +110,52 @@ def test_commands_ask_for_several_machines(monkeypatch, tmp_path, capsys, words)
     monkeypatch.setattr(engine, "load", load)
     assert main([*words, "--hosts", "hosts.json", "--split", "tensor"]) == 1
     assert "hosts.json by tensor" in capsys.readouterr().err
+
+
+def test_one_talks_with_two_in_a_terminal(alone, hosts_file):
+    words = ["chat", "nano", "--temperature", "0", "--hosts", str(hosts_file(["4GB", "4GB"]))]
+    command = [sys.executable, "-m", "mlx_deepseek.cli", *words]
+    said = subprocess.run(
+        command,
+        input=f"{QUESTION}\n/exit\n",
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=ANSWER_S,
+    )
+    assert said.returncode == 0, said.stderr
+    assert alone.engine("nano").generate(QUESTION, temperature=0.0).text in said.stdout
+
+
+def test_the_app_and_its_server_answer_from_two(alone, hosts_file, tmp_path):
+    """Ctrl+C ends the app and the other process."""
+    (port,) = free_ports(1)
+    words = ["app", "nano", "--no-browser", "--port", str(port), "--data", str(tmp_path)]
+    words += ["--hosts", str(hosts_file(["4GB", "4GB"]))]
+    app = subprocess.Popen([sys.executable, "-m", "mlx_deepseek.cli", *words], env=environment())
+    try:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=ANSWER_S) as client:
+            wait_until(lambda: said(client, max_tokens=1), ANSWER_S)  # 503 while it loads
+            found = said(client)
+        app.send_signal(signal.SIGINT)
+        assert app.wait(30) == 0
+    finally:
+        app.kill()
+    want = alone.engine("nano").generate(QUESTION, temperature=0.0)
+    assert found == (want.text, want.reasoning)
+
+
+def said(client: httpx.Client, **options) -> tuple[str, str] | None:
+    """Answer and reasoning; None where nobody answers yet."""
+    body = {"messages": [{"role": "user", "content": QUESTION}], "temperature": 0, **options}
+    try:
+        response = client.post("/v1/chat/completions", json=body)
+    except httpx.TransportError:
+        return None
+    if response.status_code == 503:
+        return None
+    message = response.raise_for_status().json()["choices"][0]["message"]
+    return message["content"], message.get("reasoning_content") or ""
 
 
 def test_the_same_command_under_mlx_launch(alone, tmp_path):
