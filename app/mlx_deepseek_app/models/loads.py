@@ -54,6 +54,15 @@ class Load:
     dropped: bool = False
     begun_s: float = field(default_factory=time.monotonic)
     speed: Speed = field(default_factory=Speed)
+    removing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    removed: bool = False
+
+    async def remove(self) -> None:
+        """Remove what was downloaded, once: each tab that follows the load sees its end."""
+        async with self.removing:
+            if self.card is not None and not self.removed:
+                await asyncio.to_thread(cards.discard, self.card)
+            self.removed = True
 
     @property
     def name(self) -> str:
@@ -103,8 +112,8 @@ class Loads:
                 yield load.html()
             if self._last is not load:  # another was chosen, and is shown in its place
                 return
-        if load.dropped and load.card is not None:
-            await asyncio.to_thread(cards.discard, load.card)
+        if load.dropped:
+            await load.remove()
         yield self.ended(load)
 
     def ended(self, load: Load) -> str:

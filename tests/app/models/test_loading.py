@@ -1,11 +1,17 @@
 """A model on its way from a hub, with the real converter: paused, found again, gone on with."""
 
+import asyncio
+import time
+
 import pytest
 
 from mlx_deepseek import load
 from mlx_deepseek.checkpoint.conversion_cache import unfinished
 from mlx_deepseek_app.jobs.model_service import ModelService
+from mlx_deepseek_app.jobs.queue import Job
 from mlx_deepseek_app.models import cards
+from mlx_deepseek_app.models.loads import Load, Loads
+from tests.app import scripted
 from tests.hub_server import served
 from tests.waiting import wait_until
 
@@ -55,3 +61,26 @@ def test_a_paused_conversion_is_on_its_card_and_goes_on_or_is_discarded(hub):
     assert service.engine.name == REPO
     assert card().begun == ()
     assert card().here
+
+
+def test_what_was_downloaded_is_removed_once_however_many_tabs_see_the_end(monkeypatch):
+    removed = []
+
+    def discard(card):
+        time.sleep(0.05)  # so that the other tab comes meanwhile
+        removed.append(card)
+
+    monkeypatch.setattr(cards, "discard", discard)
+    loads = Loads(ModelService(scripted.load))
+    load = loads._last = Load(REPO, Job("models", lambda job: None), card(), dropped=True)
+    load.job.finished = True
+
+    async def told():
+        return [html async for html in loads.follow(load)]
+
+    async def in_two_tabs():
+        return await asyncio.gather(told(), told())
+
+    for (html,) in asyncio.run(in_two_tabs()):
+        assert "nothing of it is kept" in html
+    assert removed == [load.card]
