@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from tests.waiting import wait_until
 
 # what Gradio says of what a page is being told when one leaves or reloads it
 LEAVING = ("AbortError: ", "Unexpected error Connection errored out")
+BLANK = "about:blank"  # what a tab shows that nobody uses
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -41,12 +43,10 @@ def running_chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         (pytest.fail if os.environ.get("CI") else pytest.skip)(reason)
     folder = tmp_path_factory.mktemp("chromium")
     options = ["--headless=new", "--no-sandbox", "--remote-debugging-port=0", "--no-first-run"]
-    options += [f"--user-data-dir={folder}", "--disable-extensions", "--mute-audio"]
+    options += [f"--user-data-dir={folder}", "--disable-extensions", "--mute-audio", "--lang=en-US"]
+    options += ["--disable-back-forward-cache"]  # so that a page that was left is gone
     process = subprocess.Popen(
-        [path, *options, "about:blank"],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
+        [path, *options, BLANK], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
     )
     assert process.stderr is not None
     said = "DevTools listening on "
@@ -69,11 +69,15 @@ def browser(running_chromium: str) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def contexts(browser: Any) -> Iterator[dict[str, Any]]:
-    """Contexts by their options, so that the pages of a module share what they have fetched."""
-    made: dict[str, Any] = {}
+    """Contexts by their options; without any it is the session's own, whose tabs stay open.
+
+    A tab that opens the page again takes half of what a new one takes.
+    """
+    made: dict[str, Any] = {repr({}): browser.contexts[0]}
     yield made
-    for context in made.values():
-        context.close()
+    for options, context in made.items():
+        if options != repr({}):
+            context.close()
 
 
 @pytest.fixture(scope="session")
@@ -150,6 +154,17 @@ def open_page(browser: Any, contexts: dict[str, Any]) -> Iterator[Callable[..., 
     pages: list[Any] = []
     problems: list[str] = []
 
+    def on_note(note: Any) -> None:
+        if note.type == "error" and not note.text.startswith(LEAVING):
+            problems.append(f"console: {note.text}")
+
+    def on_error(error: Any) -> None:
+        problems.append(f"page error: {error}")
+
+    def on_request(asked: Any) -> None:
+        if not is_local(asked.url):
+            problems.append(asked.url)
+
     def open_page(
         served: Served,
         *,
@@ -157,36 +172,47 @@ def open_page(browser: Any, contexts: dict[str, Any]) -> Iterator[Callable[..., 
         watched: bool = True,
         width: int = 1280,
         height: int = 800,
+        color_scheme: str = "light",
+        reduced_motion: str = "no-preference",
         **options: Any,
     ) -> Any:
         context = contexts.get(repr(options))
         if context is None:
             context = contexts[repr(options)] = browser.new_context(**options)
-        page = context.new_page()
+        free = [page for page in context.pages if page.url == BLANK and page not in pages]
+        page = free[0] if free else context.new_page()
         pages.append(page)
         page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=color_scheme, reduced_motion=reduced_motion)
         page.set_default_timeout(120_000)
         if watched:  # the server is not killed
-            page.on("pageerror", lambda error: problems.append(f"page error: {error}"))
-            page.on(
-                "console",
-                lambda note: (
-                    note.type == "error"
-                    and not note.text.startswith(LEAVING)
-                    and problems.append(f"console: {note.text}")
-                ),
-            )
-        page.on("request", lambda asked: is_local(asked.url) or problems.append(asked.url))
+            page.on("pageerror", on_error)
+            page.on("console", on_note)
+        page.on("request", on_request)
         page.goto(served.url)
         page.wait_for_selector(ready)
         return page
 
     yield open_page
+    for context in {id(page.context): page.context for page in pages}.values():
+        for page in context.pages:
+            leave(page, keep=page in pages)
     for page in pages:
-        for one in page.context.pages if not page.is_closed() else ():
-            one.evaluate("() => { try { localStorage.clear(); } catch {} }")
-            one.close()
+        for event, watch in (
+            ("pageerror", on_error),
+            ("console", on_note),
+            ("request", on_request),
+        ):
+            with suppress(KeyError):  # not all are watched
+                page.remove_listener(event, watch)
     assert not problems
+
+
+def leave(page: Any, *, keep: bool) -> None:
+    """Forget what the page has kept in the browser, and keep the tab for the next test or not."""
+    if page.url != BLANK:
+        page.evaluate("() => { try { localStorage.clear(); sessionStorage.clear(); } catch {} }")
+        page.goto(BLANK) if keep else page.close()
 
 
 def is_local(url: str) -> bool:

@@ -98,7 +98,7 @@ def test_a_model_is_paused_resumed_cancelled_and_unloaded(slowly, open_page):
     expect(outcome).to_contain_text("Converting")
     other = open_page(served)  # another tab sees it, too, and can end it
     other.locator("#nav").get_by_role("link", name="Models").click()
-    other.on("dialog", lambda dialog: dialog.accept())
+    other.once("dialog", lambda dialog: dialog.accept())
     other.locator("#loads").get_by_role("button", name="Cancel loading").click()
     expect(other.locator("#loads")).to_contain_text("nothing of it is kept")
     assert not list(folder.glob("*.partial"))
@@ -116,7 +116,7 @@ def test_a_paused_model_is_resumed_or_discarded_later(slowly, open_page):
     served, _, folder = slowly
     (folder / f"{readable(REPO)}-6bit-0123.partial" / "result").mkdir(parents=True)
     page = open_page(served)
-    page.on("dialog", lambda dialog: dialog.accept())
+    page.once("dialog", lambda dialog: dialog.accept())
     page.locator("#nav").get_by_role("link", name="Models").click()
     card = page.locator(CARD).filter(has_text="DeepSeek-V2-Lite-Chat").first
     expect(card.get_by_label("Recipe for")).to_have_value("6bit")
