@@ -1,6 +1,7 @@
 """Fixtures for every package: the reference cases under goldens/, and a Lean."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,12 +13,28 @@ from PIL import Image
 
 from mlx_deepseek.proving.demo import toolchain
 from mlx_deepseek.proving.lean import Lean
+from mlx_deepseek.runtime.device import on_gpu
 
 GOLDENS = Path(__file__).parent / "goldens"
 
 # Laws do not depend on how busy the machine is, nor on which folders are tested.
 settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tests")
+
+# On a CPU nothing is compiled, as in engines: MLX runs a C++ compiler for each formula.
+if not on_gpu():
+    os.environ["MLX_DISABLE_COMPILE"] = "1"
+    mx.disable_compile()
+
+
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What `mx.compile` has wrapped is compiled, as on a GPU."""
+    monkeypatch.delenv("MLX_DISABLE_COMPILE", raising=False)
+    mx.enable_compile()
+    yield
+    if not on_gpu():
+        mx.disable_compile()
 
 
 @pytest.fixture(scope="session", autouse=True)

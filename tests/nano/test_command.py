@@ -7,8 +7,6 @@ import pytest
 from mlx_deepseek.cli import main
 from mlx_deepseek.nano.ocr.pictures import APART, KINDS
 
-pytestmark = pytest.mark.usefixtures("interpreted")
-
 
 @pytest.mark.parametrize("name", [["nano", "eval", "nano-ocr"], ["nano-ocr", "eval"]])
 def test_a_model_that_sees_is_measured_by_reading(name, capsys):

@@ -12,6 +12,7 @@ from mlx_deepseek.runtime import device
 from mlx_deepseek.runtime.compute_thread import ComputeThread
 from mlx_deepseek.runtime.device import on_gpu, uncompiled
 
+pytestmark = pytest.mark.usefixtures("compiled")
 cpu_only = pytest.mark.skipif(on_gpu(), reason="GPUs compile: it pays there")
 
 
@@ -74,12 +75,9 @@ def test_a_gpu_and_the_user_s_own_switch_are_left_alone(monkeypatch):
             assert times(*traced()) == 1
     monkeypatch.setenv("MLX_DISABLE_COMPILE", "1")
     mx.disable_compile()
-    try:
-        with uncompiled():
-            pass
-        assert times(*traced()) == 3
-    finally:
-        mx.enable_compile()
+    with uncompiled():
+        pass
+    assert times(*traced()) == 3
 
 
 @cpu_only
@@ -99,6 +97,5 @@ engine.generate("What is 347 + 586?", max_tokens=3, temperature=1.0, top_p=0.9, 
 def test_a_first_answer_runs_no_compiler(tmp_path):
     """MLX writes what it compiles into the folder of temporary files."""
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    environment.pop("MLX_DISABLE_COMPILE", None)
     subprocess.run([sys.executable, "-c", ANSWER], check=True, env=environment, timeout=300)
     assert [path.name for path in tmp_path.rglob("*.cpp")] == []

@@ -16,7 +16,6 @@ from mlx_deepseek.nano.training.state import named
 from mlx_deepseek.vision.encoders.sam import run_blocks
 from mlx_deepseek.vision.tiling.pixels import fitted
 
-pytestmark = pytest.mark.usefixtures("interpreted")
 PLAN = OCRTrainingPlan(batch=2, warmup_steps=1)
 
 

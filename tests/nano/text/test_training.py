@@ -14,7 +14,6 @@ from mlx_deepseek.nano.text.loss import balance
 from mlx_deepseek.nano.text.train import TextTrainer, TextTrainingPlan
 from tests.nano.text.small import SMALL, TOKENIZER
 
-pytestmark = pytest.mark.usefixtures("interpreted")
 PLAN = TextTrainingPlan(steps=20, tokens=512, warmup_steps=2)
 
 

@@ -12,6 +12,8 @@ from mlx_deepseek.nano.training import trainer
 from mlx_deepseek.nano.training.muon import Muon, orthogonal
 from mlx_deepseek.nano.training.trainer import TrainingPlan
 
+pytestmark = pytest.mark.usefixtures("compiled")
+
 
 class Fitting(trainer.Trainer):
     """Learns to double two numbers; notes what it saw and where it was exported to."""
