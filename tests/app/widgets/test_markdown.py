@@ -13,6 +13,7 @@ from mlx_deepseek_app.widgets.markdown import DISPLAY, INLINE, code_html, model_
 from tests.app import scripted
 from tests.app.test_attacks import ATTACKS
 from tests.app.test_browser import ASKED, idle
+from tests.breadth import examples
 
 TAGS = {
     "a", "b", "blockquote", "br", "button", "code", "del", "div", "em", "h1", "h2", "h3", "h4",
@@ -195,11 +196,11 @@ ALIVE = """() => {
 
 
 @pytest.fixture(scope="module")
-def shown_by_the_page(browser, server, contexts):
+def shown_by_the_page(browser, server):
     """What the page makes of a model's text."""
     served, _ = server
     served.service.engine, served.service.source = scripted.load("scripted"), "scripted"
-    page = browser.new_context().new_page()
+    page = browser.contexts[0].new_page()
     page.goto(served.url)
     page.wait_for_selector("#suggestions li")
 
@@ -214,7 +215,7 @@ def shown_by_the_page(browser, server, contexts):
         return page.evaluate(ALIVE)
 
     yield shown
-    page.context.close()
+    page.close()
 
 
 @pytest.mark.browser
@@ -228,7 +229,7 @@ def shown_by_the_page(browser, server, contexts):
 )
 @settings(
     deadline=None,
-    max_examples=12,
+    max_examples=examples(8),
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 def test_nothing_becomes_a_picture_a_script_or_a_foreign_link(shown_by_the_page, texts):
