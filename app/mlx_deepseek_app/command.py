@@ -171,6 +171,9 @@ def serve(
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     private_uploads()
+    from mlx_deepseek_app.widgets.gradio_import import import_gradio
+
+    import_gradio()
     from starlette.middleware import Middleware
 
     from mlx_deepseek_app.jobs.model_service import ModelService

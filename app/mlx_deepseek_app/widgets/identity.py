@@ -3,6 +3,7 @@
 Gradio's page names itself Gradio there, and its manifest has Gradio's icon.
 """
 
+import gzip
 import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -15,6 +16,7 @@ from mlx_deepseek_app.widgets.icons import STATIC
 NAME = "mlx-deepseek"
 ABOUT = "Open-weight DeepSeek models on your own machine."
 SIZES_PX = (192, 512)
+LEVEL = 5  # of gzip: 530 kB become 80 in 10 ms
 MANIFEST = {
     "name": NAME,
     "short_name": "DeepSeek",
@@ -57,7 +59,8 @@ class Identity:
         elif (made := made_here(path)) is not None:
             await made(scope, receive, send)
         elif path in ("", "/"):
-            await self._app(scope, receive, Renamed(send))
+            packs = b"gzip" in dict(scope["headers"]).get(b"accept-encoding", b"")
+            await self._app(scope, receive, Renamed(send, packs))
         else:
             await self._app(scope, receive, send)
 
@@ -74,10 +77,11 @@ def made_here(path: str) -> Response | None:
 
 
 class Renamed:
-    """Sends a page with its names in place of Gradio's."""
+    """Sends a page with its names in place of Gradio's, a sixth as long where `packs` is true."""
 
-    def __init__(self, send: Callable[[Message], Awaitable[None]]) -> None:
+    def __init__(self, send: Callable[[Message], Awaitable[None]], packs: bool = False) -> None:
         self._send = send
+        self._packs = packs
         self._start: Message = {}
         self._body = b""
 
@@ -94,6 +98,10 @@ class Renamed:
         if any(kind.startswith(b"text/html") for kind in kinds):
             renamed = GRADIOS.sub(b"", self._body)
             self._body = renamed.replace(b"<head>", b"<head>" + HEAD.encode(), 1)
+            headers.append((b"vary", b"accept-encoding"))
+            if self._packs and not any(name.lower() == b"content-encoding" for name, _ in headers):
+                self._body = gzip.compress(self._body, LEVEL)
+                headers.append((b"content-encoding", b"gzip"))
         headers.append((b"content-length", str(len(self._body)).encode()))
         await self._send({**self._start, "headers": headers})
         await self._send({"type": "http.response.body", "body": self._body})
