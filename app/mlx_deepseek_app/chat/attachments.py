@@ -11,7 +11,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from gradio.utils import get_upload_folder
 from PIL import Image
 
 from mlx_deepseek.documents.pages import pages
@@ -19,7 +18,7 @@ from mlx_deepseek.vision.image_file import SUFFIXES as PICTURES
 from mlx_deepseek.vision.image_file import open_picture
 from mlx_deepseek_app.chat.text_files import FileError, words_of
 from mlx_deepseek_app.conversation.messages import Attached, AttachedPicture, AttachedText
-from mlx_deepseek_app.storage.store import copies_folder
+from mlx_deepseek_app.storage.uploads import copies_folder, remove
 from mlx_deepseek_app.widgets.markdown import escaped
 
 PICTURES_AT_MOST = 8  # of a message
@@ -70,8 +69,7 @@ def attach(
                 taken.append(_text(Path(path), name, taken, model))
         except FileError as error:
             wrong.append(str(error))
-        if Path(get_upload_folder()) in Path(path).parents:  # what is needed of it was read
-            Path(path).unlink(missing_ok=True)
+        remove(path)  # what is needed of it was read
     return tuple(taken), wrong
 
 

@@ -12,10 +12,9 @@ from mlx_deepseek_app.jobs.model_service import ModelService
 from mlx_deepseek_app.models.cards import usable_memory_bytes
 from mlx_deepseek_app.models.choices import offered
 from mlx_deepseek_app.models.menu_html import menu_html
-from mlx_deepseek_app.widgets.event_options import QUIET
+from mlx_deepseek_app.widgets.event_options import QUIET, REMOVE_SCRIPT
 
 # gradio looks in the script for the names of events, quoted
-CHIPS_SCRIPT = "content.chips(element, { remove: (data) => trigger('remove', data) });"
 MENU_SCRIPT = "shell.menu(element, watch, { choose: (data) => trigger('choose', data) });"
 OWN_EFFORT = ("Effort: default", "")
 
@@ -28,7 +27,7 @@ class Composer:
         self.attached = gr.State(())
         with gr.Column(elem_id="composer", min_width=0):
             with gr.Row(elem_id="attached", visible=False) as self.row:
-                self.strip = gr.HTML("", js_on_load=CHIPS_SCRIPT)
+                self.strip = gr.HTML("", js_on_load=REMOVE_SCRIPT)
             self.prompt = gr.Textbox(
                 elem_id="prompt",
                 label="Message",

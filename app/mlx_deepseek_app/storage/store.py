@@ -1,9 +1,7 @@
 """Where what is remembered is kept: a file in the user's folder, or the memory of this process."""
 
-import os
 import shutil
 import sqlite3
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from pathlib import Path
 
 from mlx_deepseek_app.storage import database, messages_table
 from mlx_deepseek_app.storage.database import StoreError, transaction
+from mlx_deepseek_app.storage.uploads import copies_folder
 
 FILE = "conversations.sqlite"
 PREFIXES = "prefixes"
@@ -20,12 +19,6 @@ OWN_TABLES = ("presets", "model_settings", "options", "proofs")  # beside conver
 def prefix_folder(folder: Path) -> Path:
     """Where models keep what they have read of the conversations in `folder`."""
     return folder / PREFIXES
-
-
-def copies_folder() -> Path:
-    """Where copies of pictures lie that the page shows: among the uploads."""
-    uploads = os.environ.get("GRADIO_TEMP_DIR") or tempfile.gettempdir()
-    return Path(uploads) / "mlx-deepseek-copies"
 
 
 class Store:

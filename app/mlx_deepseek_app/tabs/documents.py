@@ -107,7 +107,8 @@ class DocumentsTab(JobTab):
         if wrong:
             yield {self.state: status.failed(wrong)}
             return
-        self.on_close(request)
+        self._end(request)
+        self.working_on(request, files)
         owner = self.owner(request)
         reading = self._jobs[owner] = documents_job.new_reading()
         chosen = None if mode == OWN_MODE else mode
@@ -144,6 +145,10 @@ class DocumentsTab(JobTab):
 
     def on_close(self, request: gr.Request) -> None:
         """The tab was closed: end its work and remove its files."""
+        super().on_close(request)
+        self._end(request)
+
+    def _end(self, request: gr.Request) -> None:
         self.on_stop(request)
         reading = self._jobs.pop(self.owner(request), None)
         if reading is not None:

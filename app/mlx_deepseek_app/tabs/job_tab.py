@@ -10,6 +10,7 @@ from mlx_deepseek_app.jobs.model_info import ModelFacts
 from mlx_deepseek_app.jobs.model_service import ModelService
 from mlx_deepseek_app.jobs.queue import Job, watch
 from mlx_deepseek_app.storage.store import Store
+from mlx_deepseek_app.storage.uploads import Uploads
 from mlx_deepseek_app.widgets import status
 from mlx_deepseek_app.widgets.column_html import chips_html, head_html
 from mlx_deepseek_app.widgets.event_options import QUIET
@@ -17,7 +18,7 @@ from mlx_deepseek_app.widgets.markdown import LATEX
 
 Updates = dict[Any, Any]
 # gradio looks in the script for the names of events, quoted
-CHIPS_SCRIPT = "shell.chips(element, { choose: (data) => trigger('choose', data) });"
+CHOICES_SCRIPT = "shell.chips(element, { choose: (data) => trigger('choose', data) });"
 
 
 def chosen(event: gr.EventData) -> str:
@@ -35,6 +36,7 @@ class JobTab:
     def __init__(self, service: ModelService, store: Store) -> None:
         self.service, self.store = service, store
         self.follows: list[Any] = []  # what `on_model` updates
+        self.uploads = Uploads()
         self.go: gr.Button
         self.halt: gr.Button
         self.state: gr.HTML
@@ -53,7 +55,7 @@ class JobTab:
 
     def examples(self, texts: Sequence[str], field: gr.Textbox) -> Any:
         """Make a row of things to begin with; a press fills `field`, and then the event fires."""
-        chips = gr.HTML(chips_html(texts), elem_classes="chips", js_on_load=CHIPS_SCRIPT)
+        chips = gr.HTML(chips_html(texts), elem_classes="chips", js_on_load=CHOICES_SCRIPT)
         return chips.choose(chosen, None, field, queue=False, **QUIET)
 
     @contextmanager
@@ -68,14 +70,16 @@ class JobTab:
         return gr.Column(elem_classes="see-choose")
 
     def upload(self, label: str, kinds: Sequence[str] | None = None) -> gr.File:
-        """A place to drop files of some kinds."""
-        return gr.File(
+        """A place to drop files of some kinds; those that are replaced go."""
+        files = gr.File(
             label=label,
             file_count="multiple",
             file_types=None if kinds is None else list(kinds),
             elem_id=f"{self.name}-files",
             height=130,
         )
+        files.change(self.on_upload, files, None, queue=False, **QUIET)
+        return files
 
     def picture_and_text(self, empty: str) -> None:
         """Make `picture`, which is `empty` at first, and beside it `text`."""
@@ -116,9 +120,19 @@ class JobTab:
         self.service.replies.cancel(self.owner(request))
         self.service.loads.cancel(self.owner(request))
 
+    def on_upload(self, request: gr.Request, files: list[str] | None) -> None:
+        """Other files were chosen."""
+        self.uploads.need(self.owner(request), files or ())
+
+    def working_on(self, request: gr.Request, files: Sequence[str] = ()) -> None:
+        """Keep files that a job reads although others are chosen meanwhile."""
+        self.uploads.need(f"{self.owner(request)}'s job", files)
+
     def on_close(self, request: gr.Request) -> None:
         """The browser's tab was closed."""
         self.on_stop(request)
+        self.on_upload(request, None)
+        self.working_on(request)
 
     def on_model(self, known: ModelFacts) -> Updates:
         """Updates for another model in memory."""

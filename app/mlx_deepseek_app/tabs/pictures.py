@@ -85,6 +85,7 @@ class PicturesTab(JobTab):
             yield {self.state: status.failed(wrong)}
             return
         self.on_stop(request)
+        self.working_on(request, list(views))
         messages = [{"role": "user", "content": asked}]
         options: dict[str, Any] = {"images": list(views), "max_tokens": MAX_TOKENS}
         answer = Answer(

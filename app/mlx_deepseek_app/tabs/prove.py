@@ -6,7 +6,6 @@ from typing import Any
 import gradio as gr
 
 from mlx_deepseek.proving import Attempt, Lean, Proof, TreeView, find_lean, stream_proof
-from mlx_deepseek_app.chat.composer import CHIPS_SCRIPT
 from mlx_deepseek_app.jobs.model_service import ModelService
 from mlx_deepseek_app.storage.database import StoreError
 from mlx_deepseek_app.storage.proofs import Proofs
@@ -14,7 +13,7 @@ from mlx_deepseek_app.storage.store import Store
 from mlx_deepseek_app.tabs import prove_html
 from mlx_deepseek_app.tabs.job_tab import JobTab, Updates
 from mlx_deepseek_app.widgets import status
-from mlx_deepseek_app.widgets.event_options import FREE, QUIET
+from mlx_deepseek_app.widgets.event_options import FREE, QUIET, REMOVE_SCRIPT
 
 COLOURS_SCRIPT = 'lean.dress(".lean textarea");'
 REFRESH_S = 0.2
@@ -61,7 +60,7 @@ class ProveTab(JobTab):
             self.proof = gr.HTML("", elem_id="prove-proof")
             self.tree = gr.HTML("", elem_id="prove-tree", js_on_load=COLOURS_SCRIPT)
             self.tried = gr.HTML("", elem_id="prove-tried")
-            self.kept = gr.HTML("", elem_id="prove-kept", js_on_load=CHIPS_SCRIPT)
+            self.kept = gr.HTML("", elem_id="prove-kept", js_on_load=REMOVE_SCRIPT)
         asked = [self.statement, self.method, self.attempts]
         shown = [self.state, self.proof, self.tree, self.tried, self.kept, self.go, self.halt]
         self.kept.remove(self.on_remove, None, self.kept, queue=False, **QUIET)
@@ -88,8 +87,11 @@ class ProveTab(JobTab):
         tried: list[Attempt] = []
         proof: Proof | None = None
         tree: TreeView | None = None
+        first = True
         async for buttons in self.follow(job, REFRESH_S):
+            news: set[type] = set()
             for _, event in job.take():
+                news.add(type(event))
                 if isinstance(event, Lean):
                     parts.append(prove_html.lean_words(event))
                 elif isinstance(event, Attempt):
@@ -99,13 +101,16 @@ class ProveTab(JobTab):
                 elif isinstance(event, Proof):
                     proof = event
             state = self.state_html(job, "Proving", parts)
-            yield {
-                self.state: state + (prove_html.outcome_html(proof) if proof else ""),
-                self.proof: prove_html.source_html(proof.source) if proof and proof.source else "",
-                self.tree: prove_html.tree_html(tree),
-                self.tried: prove_html.attempts_html(tried),
-                **buttons,
-            }
+            updates = {self.state: state + (prove_html.outcome_html(proof) if proof else "")}
+            if first or Proof in news:
+                source = proof.source if proof else ""
+                updates[self.proof] = prove_html.source_html(source) if source else ""
+            if first or TreeView in news:
+                updates[self.tree] = prove_html.tree_html(tree)
+            if first or Attempt in news:
+                updates[self.tried] = prove_html.attempts_html(tried)
+            first = False
+            yield updates | buttons
         if proof is not None and proof.accepted:
             yield {self.kept: self._keep(request, proof)}
 

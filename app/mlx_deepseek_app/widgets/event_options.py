@@ -13,6 +13,8 @@ QUIET: dict[str, Any] = {
 # generators that only wait: their number is not limited, the service queues the work itself
 FREE: dict[str, Any] = {**QUIET, "concurrency_limit": None}
 AT_ONCE: dict[str, Any] = {**QUIET, "queue": False}
+# of what can be removed one by one; gradio looks in the script for the names of events, quoted
+REMOVE_SCRIPT = "content.chips(element, { remove: (data) => trigger('remove', data) });"
 
 
 def owner(request: gr.Request) -> str:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 from playwright.sync_api import expect
 
+from mlx_deepseek_app.storage.uploads import uploads_folder
 from tests.app.test_browser import to_page
 from tests.documents.made import text_pdf
 from tests.waiting import wait_until
@@ -62,6 +63,25 @@ def test_a_picture_is_asked_about_and_boxes_are_drawn(able_site, engine, open_pa
     page.locator("#pictures-stop").click()
     assert engine.closed.wait(60)
     expect(page.locator("#pictures-state")).to_contain_text("Stopped")
+
+
+def test_an_upload_goes_with_the_next_one_and_with_its_tab(able_site, open_page, cat):
+    def uploads():
+        return sorted(path.name for path in uploads_folder().glob("*/a* cat.png"))
+
+    others = [cat.rename(cat.with_name("a white cat.png")), cat.with_name("a black cat.png")]
+    Image.new("RGB", (300, 300), "black").save(others[1])
+    page = open_page(able_site)
+    choose(page, "Pictures", others[0])
+    expect(page.locator("#pictures .preview img")).to_have_attribute("alt", others[0].name)
+    assert uploads() == [others[0].name]
+    page.locator("#pictures-files").get_by_role("button", name="Clear").click()
+    wait_until(lambda: not uploads(), 60)
+    choose(page, "Pictures", others[1])
+    expect(page.locator("#pictures .preview img")).to_have_attribute("alt", others[1].name)
+    assert uploads() == [others[1].name]
+    page.close()
+    wait_until(lambda: not uploads(), 60)
 
 
 def test_a_pasted_file_that_is_no_picture_is_named(able_site, open_page):

@@ -1,14 +1,21 @@
 """The Prove tab: its HTML, and with a scripted Prover and a real Lean in a real browser."""
 
+import asyncio
+from types import SimpleNamespace
+
+import gradio as gr
 import pytest
 from playwright.sync_api import expect
 
 from mlx_deepseek.proving import Attempt
 from mlx_deepseek.proving.lean import Lean
 from mlx_deepseek.proving.tree import Node, grow, view
+from mlx_deepseek_app.jobs.model_service import ModelService
 from mlx_deepseek_app.storage.proofs import Proofs
 from mlx_deepseek_app.storage.store import Store
+from mlx_deepseek_app.tabs.prove import ProveTab
 from mlx_deepseek_app.tabs.prove_html import SHOWN, attempts_html, kept_html, tree_html
+from tests.app import scripted
 from tests.app.test_browser import ask, idle
 
 SOURCE = "prover"
@@ -63,6 +70,49 @@ def test_proofs_are_kept_once_shown_escaped_and_deleted(tmp_path):
     assert [one.id for one in kept.entries()] == [found[1].id]
     store.close()
     assert kept_html([]) == ""
+
+
+class Batches:
+    """A job whose events come in batches, one for each time the page asks."""
+
+    error, cancelled = "", False
+
+    def __init__(self, *batches):
+        self.batches, self.left = batches, len(batches)
+
+    @property
+    def finished(self):
+        return self.left == 0
+
+    def take(self):
+        self.left -= 1
+        return [(0.0, event) for event in self.batches[-1 - self.left]]
+
+
+def test_what_has_not_changed_is_not_sent_again(monkeypatch):
+    attempt = Attempt(0, "sample", 0, "text", "body", False, "bad")
+    tree = view(Node("⊢ p", bodies=[""]))
+    job = Batches([], [attempt], [], [tree], [attempt, tree])
+    with gr.Blocks():
+        tab = ProveTab(ModelService(scripted.load), Store())
+    monkeypatch.setattr(tab.service, "stream", lambda owner, work: job)
+
+    async def follow(job, every_s):
+        while not job.finished:
+            yield {}
+
+    monkeypatch.setattr(tab, "follow", follow)
+
+    async def sent():
+        asked = tab.on_prove(SimpleNamespace(session_hash="tab"), "theorem a", "tree", 8)
+        return [
+            {part for part in (tab.tree, tab.tried, tab.proof) if part in one}
+            async for one in asked
+        ]
+
+    assert asyncio.run(sent()) == [
+        {tab.tree, tab.tried, tab.proof}, {tab.tried}, set(), {tab.tree}, {tab.tree, tab.tried}
+    ]  # fmt: skip
 
 
 @pytest.fixture
