@@ -30,10 +30,10 @@ from mlx_deepseek_convert.quality.layerwise import (
     Progress,
     get_submodule,
     no_progress,
-    run_layer,
 )
 from mlx_deepseek_convert.quality.report import Wanted, sequences
 from mlx_deepseek_convert.quality.rounding import Grid, Rounded, round_plainly, round_with_feedback
+from mlx_deepseek_convert.quality.states import run_layer
 from mlx_deepseek_convert.quality.texts import ScoredBatch
 from mlx_deepseek_convert.source.checkpoint import Source
 from mlx_deepseek_convert.source.lora import Merged
@@ -64,21 +64,19 @@ def calibrate(
         CheckpointError: the folders are not a source and its conversion.
     """
     original = LayerwiseModel(source, unquantized=True)
-    original.require_plain()
     work = _Calibration(original, LayerwiseModel(converted), Tensors(converted), feedback)
     if work.source.layers != work.converted.layers:
         raise CheckpointError(
             f"{converted}: has other layers than {source}. Expected its conversion."
         )
     work.requantize(work.source.embedding, lambda embedding, paths: {})
-    states = work.converted.embed(batches)
+    states = work.converted.begin(batches, work.converted.embed(batches))
     for done, path in enumerate(work.source.layers):
         work.requantize(path, partial(observe, states))
         with work.converted.part(path) as layer:
             states = run_layer(layer, states)
         progress(done + 1, len(work.source.layers))
-    with work.converted.part(work.converted.norm) as norm:
-        rows = [norm(state).flatten(0, -2) for state in states]
+    rows = [state.flatten(0, -2) for state in work.converted.finish(states)]
     if not work.source.tied:
         work.requantize(work.source.head, lambda head, paths: {"": Inputs(mx.concatenate(rows))})
 

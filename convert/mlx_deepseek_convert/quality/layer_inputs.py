@@ -12,7 +12,8 @@ import numpy as np
 from mlx_lm.models.switch_layers import SwitchLinear
 
 from mlx_deepseek.runtime.hooks import hooked
-from mlx_deepseek_convert.quality.layerwise import get_submodule, run_layer
+from mlx_deepseek_convert.quality.layerwise import get_submodule
+from mlx_deepseek_convert.quality.states import State, run_layer
 
 # An expert's own inputs count as much as this many of an average one's; below, the latter decide.
 PRIOR_ROWS = 32
@@ -57,9 +58,9 @@ def _cautious(moments: mx.array, rows: int) -> mx.array:
 
 
 def observe(
-    states: Sequence[mx.array], layer: nn.Module, paths: Collection[str]
+    states: Sequence[State], layer: nn.Module, paths: Collection[str]
 ) -> Mapping[str, Inputs]:
-    """The inputs of the modules at `paths` while `states` [B, L, D] pass the layer.
+    """The inputs of the modules at `paths` while `states` pass the layer.
 
     A module whose weight is used from its other side, as MLA's `embed_q` is, has none.
     """

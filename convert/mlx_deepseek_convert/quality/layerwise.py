@@ -16,7 +16,6 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_unflatten
-from mlx_lm.models.base import create_attention_mask
 
 from mlx_deepseek import models
 from mlx_deepseek.checkpoint.files import read_config, weight_files
@@ -25,7 +24,6 @@ from mlx_deepseek.checkpoint.mlx_vlm_names import renamed
 from mlx_deepseek.checkpoint.safetensors_header import read_header
 from mlx_deepseek.errors import CheckpointError, ConfigError
 from mlx_deepseek.generation.prompt_images import PromptImages
-from mlx_deepseek.layers.latent_kv import LatentKV
 from mlx_deepseek.layers.step import Step
 from mlx_deepseek.models import layout
 from mlx_deepseek.models.vision_lm import VisionLM
@@ -33,6 +31,7 @@ from mlx_deepseek.runtime.cpu import parallelise
 from mlx_deepseek.vision.picture_slots import model_token
 from mlx_deepseek_convert.mapping.steps import make_steps
 from mlx_deepseek_convert.mapping.validate import MappingStep
+from mlx_deepseek_convert.quality.states import State, run_layer
 from mlx_deepseek_convert.quality.texts import ScoredBatch
 from mlx_deepseek_convert.source.checkpoint import open_source
 from mlx_deepseek_convert.source.find import is_source
@@ -41,6 +40,7 @@ Read = Callable[[str], Mapping[str, mx.array]]  # a module's path to its values,
 Progress = Callable[[int, int], None]  # layers done, layers in total
 
 PART = re.compile(r"((?:language\.)?model\.layers\.\d+|.*(?=\.)).*")
+ENDS = "model.hc_head"  # of a residual stream with copies
 LANGUAGE, VISION = "language", "vision"  # of models that see: the language model, and all the rest
 
 
@@ -61,8 +61,9 @@ class LayerwiseModel:
         plain = unquantized or is_source(folder)
         self.model, self._read = _source(folder) if plain else _converted(folder)
         self.sees = isinstance(self.model, VisionLM)
-        self.hyper = getattr(getattr(self.model, "args", None), "hyper", None) is not None
-        if self.hyper and any("engram" in layer for layer in self.model.layers):
+        self.hyper = getattr(getattr(self.model, "args", None), "hyper", None)
+        self.ends = None if self.hyper is None else self.model.model.hc_head
+        if self.hyper is not None and any("engram" in layer for layer in self.model.layers):
             raise ConfigError(
                 f"{folder}: a model with Engram tables is not run layer by layer, which would read "
                 "the whole tables. Convert it by a recipe of its own, and compare its answers."
@@ -126,72 +127,41 @@ class LayerwiseModel:
             self.model.update(empty)
             mx.clear_cache()
 
+    def begin(self, batches: Sequence[ScoredBatch], embedded: Sequence[mx.array]) -> list[State]:
+        """What the first layer gets of embeddings [B, L, D] of the batches."""
+        pairs = zip(batches, embedded, strict=True)
+        steps = [Step.of(told(batch.ids), state) for batch, state in pairs]
+        streams = embedded if self.ends is None else [self.ends.begin(one) for one in embedded]
+        return [State(stream, step) for stream, step in zip(streams, steps, strict=True)]
+
+    def finish(self, states: Sequence[State]) -> list[mx.array]:
+        """Hidden states after the final norm [B, L, D] of what the last layer has left."""
+        streams = [state.stream for state in states]
+        if self.ends is not None:
+            with self.part(ENDS) as ends:
+                streams = evaluated([ends(stream) for stream in streams])
+        with self.part(self.norm) as norm:
+            return evaluated([norm(stream) for stream in streams])
+
     def hidden(
         self, batches: Sequence[ScoredBatch], progress: Progress = no_progress
     ) -> list[mx.array]:
         """Hidden states after the final norm, [B, L, D] for each batch."""
-        states = self.embed(batches)
-        if self.hyper:
-            states = self._copies(batches, states, progress)
-        else:
-            for done, path in enumerate(self.layers):
-                with self.part(path) as layer:
-                    states = run_layer(layer, states)
-                progress(done + 1, len(self.layers))
-        with self.part(self.norm) as norm:
-            return evaluated([norm(state) for state in states])
-
-    def _copies(
-        self, batches: Sequence[ScoredBatch], embedded: Sequence[mx.array], progress: Progress
-    ) -> list[mx.array]:
-        """Hidden states before the final norm of a model whose residual stream has copies.
-
-        Its layers route by token numbers, and read what earlier ones have left.
-        """
-        ends = self.model.model.hc_head
-        pairs = zip(batches, embedded, strict=True)
-        steps = [Step.of(told(batch.ids), state) for batch, state in pairs]
-        states = [ends.begin(state) for state in embedded]
+        states = self.begin(batches, self.embed(batches))
         for done, path in enumerate(self.layers):
             with self.part(path) as layer:
-                for place, step in enumerate(steps):
-                    states[place] = layer(states[place], step)
-                    step.shared.pop("taps", None)
-                    mx.eval(states[place], [rows.array for rows in left_behind(step)])
+                states = run_layer(layer, states)
             progress(done + 1, len(self.layers))
-        with self.part("model.hc_head") as ends:
-            return evaluated([ends(state) for state in states])
-
-    def require_plain(self) -> None:
-        """Refuse a model whose layers cannot be tried one by one.
-
-        Raises:
-            ConfigError: its residual stream has copies.
-        """
-        if self.hyper:
-            raise ConfigError(
-                f"{self.folder}: a model with hyper-connections cannot be calibrated or fitted "
-                "layer by layer. Convert it without --calibrate and --fit, by a recipe of its own."
-            )
+        return self.finish(states)
 
     def project(self, head: Any, state: mx.array) -> mx.array:
         """Float32 logits [..., vocab] of hidden states [..., D], by the part `self.head`."""
         return (head.as_linear(state) if self.tied else head(state)).astype(mx.float32)
 
 
-def run_layer(layer: nn.Module, states: Sequence[mx.array]) -> list[mx.array]:
-    """Hidden states behind a layer, batch after batch."""
-    return [evaluated([layer(state, create_attention_mask(state, None))])[0] for state in states]
-
-
 def told(ids: mx.array) -> mx.array:
     """Numbers of a prompt as the model is told them."""
     return mx.array([[model_token(number) for number in row] for row in rows_of(ids)])
-
-
-def left_behind(step: Step) -> list[LatentKV]:
-    """Rows that a layer has left for later ones."""
-    return [rows for rows in step.shared.values() if isinstance(rows, LatentKV)]
 
 
 def evaluated(arrays: list[mx.array]) -> list[mx.array]:

@@ -24,9 +24,9 @@ from mlx_deepseek_convert.quality.layerwise import (
     evaluated,
     get_submodule,
     no_progress,
-    run_layer,
 )
 from mlx_deepseek_convert.quality.score import scored_rows, summarise, tally
+from mlx_deepseek_convert.quality.states import State, run_layer
 from mlx_deepseek_convert.quality.tensor_classes import MTP, TensorClass, class_of
 from mlx_deepseek_convert.quality.texts import ScoredBatch
 from mlx_deepseek_convert.source.formats import Setting
@@ -38,7 +38,7 @@ ANCHORS = (BITS, (2, 4), (4,))
 TINY = 1e-12  # where nothing changes
 
 Costs = Mapping[TensorClass, Mapping[int, float]]  # nats per token at each number of bits
-States = list[mx.array]
+States = list[State]
 
 
 def measure(
@@ -56,9 +56,9 @@ def measure(
         CheckpointError, ConfigError: as converting the folder would.
     """
     stream = LayerwiseModel(folder, unquantized=True)
-    stream.require_plain()
     members = classes(stream.model)
     width = get_submodule(stream.model, stream.embedding).weight.shape[-1]
+    width *= stream.hyper.copies if stream.hyper is not None else 1
     bits, batches = affordable(batches, states_bytes // (4 * width * len(members)))
     variants = VariantStates(stream, members, bits, batches)
     variants.embed()
@@ -125,12 +125,14 @@ class VariantStates:
 
     def embed(self) -> None:
         """From tokens to what the first layer gets; of the embedding, the rows that they take."""
-        self.exact = self.stream.embed(self.batches)
+        exact = self.stream.embed(self.batches)
+        self.exact = self.stream.begin(self.batches, exact)
         with self.stream.part(self.stream.embedding) as embedding:
             for member, _ in self._inside(self.stream.embedding):
                 for bits in BITS:
-                    pairs = zip(self.batches, self.exact, strict=True)
-                    changed = evaluated([_words(embedding, *pair, bits) for pair in pairs])
+                    pairs = zip(self.batches, exact, strict=True)
+                    words = evaluated([_words(embedding, *pair, bits) for pair in pairs])
+                    changed = self.stream.begin(self.batches, words)
                     self.changes[member, bits] += _change(changed, self.exact)
                     if bits in self.variants[member]:
                         self.variants[member][bits].states = changed
@@ -151,18 +153,18 @@ class VariantStates:
 
     def finish(self) -> None:
         """Behind the last layer: logits and divergences."""
-        with self.stream.part(self.stream.norm) as norm:
-            self.exact = evaluated([norm(state) for state in self.exact])
-            for variant in self._all():
-                if variant.states is not None:
-                    variant.states = evaluated([norm(state) for state in variant.states])
+        exact = self.stream.finish(self.exact)
+        guesses = [
+            exact if variant.states is None else self.stream.finish(variant.states)
+            for variant in self._all()
+        ]
         with self.stream.part(self.stream.head) as head:
             inside = dict(self._inside(self.stream.head))
             for place, batch in enumerate(self.batches):
-                states = [(variant.states or self.exact)[place] for variant in self._all()]
-                for truth, *guesses, tokens in scored_rows(batch, self.exact[place], *states):
+                states = [exact[place], *(one[place] for one in guesses)]
+                for truth, *rows, tokens in scored_rows(batch, *states):
                     expected = evaluated([self.stream.project(head, truth)])[0]
-                    for variant, guess in zip(self._all(), guesses, strict=True):
+                    for variant, guess in zip(self._all(), rows, strict=True):
                         with quantized(inside.get(variant.member, ()), variant.bits):
                             logits = self.stream.project(head, guess)
                             variant.sums.append(tally(expected, logits, tokens))
@@ -216,7 +218,7 @@ class VariantStates:
 
 def _change(changed: States, exact: States) -> float:
     """The relative square of a change."""
-    pairs = zip(changed, exact, strict=True)
+    pairs = ((a.hidden, b.hidden) for a, b in zip(changed, exact, strict=True))
     squares = [mx.stack([((a - b) ** 2).sum(), (b**2).sum()]) for a, b in pairs]
     part, whole = np.sum([np.array(both, float) for both in squares], axis=0)
     return float(part / whole)

@@ -59,7 +59,9 @@ def test_nano_comes_much_closer_in_the_same_format(tmp_path, seen):
     assert not any("norm" in name or "mlp.gate." in name for name in changed)
 
 
-@pytest.mark.parametrize("case", ["deepseek_moe_16b", "deepseek_v2", "deepseek_v3_fp8"])
+@pytest.mark.parametrize(
+    "case", ["deepseek_moe_16b", "deepseek_v2", "deepseek_v3_fp8", "deepseek_v4_fp4"]
+)
 @pytest.mark.parametrize("recipe", ["3bit", "mxfp4"])
 def test_other_architectures_and_formats(goldens_root, goldens, tmp_path, case, recipe):
     convert(goldens_root / case, tmp_path / "out", recipe)
@@ -69,6 +71,17 @@ def test_other_architectures_and_formats(goldens_root, goldens, tmp_path, case, 
     after = tensors(tmp_path / "out")
     same = all(mx.array_equal(before[name], after[name]) for name in before)
     assert same == (recipe == "mxfp4")
+
+
+def test_copies_of_the_state_come_closer_too(goldens_root, goldens, tmp_path):
+    """V4: layers see what quantized ones before them leave, entries and all."""
+    ids = goldens("deepseek_v4_fp4")["input_ids"]
+    seen = ScoredBatch(ids, mx.array([1]))
+    source = LayerwiseModel(goldens_root / "deepseek_v4_fp4", unquantized=True)
+    convert(goldens_root / "deepseek_v4_fp4", tmp_path / "out", "2bit")
+    plain = compare(source, LayerwiseModel(tmp_path / "out"), [seen])
+    calibrate(goldens_root / "deepseek_v4_fp4", tmp_path / "out", [seen])
+    assert compare(source, LayerwiseModel(tmp_path / "out"), [seen]).kl < plain.kl
 
 
 @pytest.mark.parametrize("case", ["deepseek_v3", "deepseek_v32"])
@@ -101,13 +114,14 @@ def test_another_model_is_refused(goldens_root, tmp_path):
 def test_what_modules_are_given(goldens_root):
     stream = LayerwiseModel(goldens_root / "deepseek_v3")
     ids = mx.array([[5, 6, 7, 8], [9, 10, 11, 12]])
-    states = stream.embed([unscored(ids)])
+    states = stream.begin([unscored(ids)], stream.embed([unscored(ids)]))
+    (state,) = states
     moe = stream.layers[-1]
     with stream.part(moe) as layer:
-        expected = layer(states[0], "causal")
+        expected = layer(state.stream, "causal")
         paths = ["self_attn.o_proj", "self_attn.embed_q", "mlp.switch_mlp.down_proj"]
         inputs = observe(states, layer, paths)
-        assert mx.allclose(layer(states[0], "causal"), expected)
+        assert mx.allclose(layer(state.stream, "causal"), expected)
         assert inputs.keys() == {"self_attn.o_proj", "mlp.switch_mlp.down_proj"}
         per_token = layer.mlp.gate.config.per_token
     assert inputs["self_attn.o_proj"].rows.shape[0] == ids.size

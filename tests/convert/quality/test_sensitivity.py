@@ -21,6 +21,8 @@ CASES = [
     "deepseek_v2",
     "deepseek_v3_fp8",
     "deepseek_v32",
+    "deepseek_v4_fp4",
+    "deepseek_v4_vision",
     "deepseek_llm_67b",
     "r1_distill_qwen",
     "deepseek_vl2",
