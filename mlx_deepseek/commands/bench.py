@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from mlx_deepseek.commands.options import add_hosts, add_memory, hosting
+from mlx_deepseek.commands.options import add_command, add_hosts, add_memory, hosting
 
 if TYPE_CHECKING:
     from mlx_deepseek.engine import Engine
@@ -46,7 +46,7 @@ class Result:
 
 def register(subparsers: Any) -> None:
     """Add the `bench` sub-command."""
-    parser = subparsers.add_parser("bench", help=SUMMARY, description=f"{SUMMARY.capitalize()}.")
+    parser = add_command(subparsers, "bench", SUMMARY)
     parser.add_argument("model", metavar="MODEL", help='"nano", a folder, a hub id or its name')
     parser.add_argument(
         "--prompt", type=count, metavar="N", help="prompt tokens (512, or what fits the window)"

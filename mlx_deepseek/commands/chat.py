@@ -6,7 +6,13 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlx_deepseek.commands.options import add_model, add_sampling, load_model, stream_options
+from mlx_deepseek.commands.options import (
+    add_command,
+    add_model,
+    add_sampling,
+    load_model,
+    stream_options,
+)
 from mlx_deepseek.commands.terminal import DIM, NORMAL, ChunkPrinter, summary
 from mlx_deepseek.errors import CheckpointError, ImageError, PromptError
 
@@ -29,12 +35,9 @@ PASTE_S = 0.03
 
 def register(subparsers: Any) -> None:
     """Add the `chat` sub-command."""
-    parser = subparsers.add_parser(
-        "chat",
-        help=SUMMARY,
-        description=f"{SUMMARY.capitalize()}. In the conversation:\n\n{HELP}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    details = f" In the conversation:\n\n{HELP}"
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = add_command(subparsers, "chat", SUMMARY, details, formatter_class=raw)
     add_model(parser)
     add_sampling(parser)
     parser.set_defaults(func=run)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_deepseek.commands.options import add_hosts, add_loading, hosting, loading
+from mlx_deepseek.commands.options import add_command, add_hosts, add_loading, hosting, loading
 from mlx_deepseek.commands.terminal import printable, progress_bar
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ SUMMARY = "draw pictures of a text: Janus-Pro, Janus and JanusFlow"
 
 def register(subparsers: Any) -> None:
     """Add the `draw` sub-command."""
-    parser = subparsers.add_parser("draw", help=SUMMARY, description=f"{SUMMARY.capitalize()}.")
+    parser = add_command(subparsers, "draw", SUMMARY)
     parser.add_argument(
         "model", metavar="MODEL", help="a folder, a hub id or a name that `models` lists"
     )

@@ -7,7 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mlx_deepseek.commands.options import add_model, add_sampling, load_model, stream_options
+from mlx_deepseek.commands.options import (
+    add_command,
+    add_model,
+    add_sampling,
+    load_model,
+    stream_options,
+)
 from mlx_deepseek.commands.terminal import ChunkPrinter, summary
 from mlx_deepseek.errors import PromptError
 
@@ -16,7 +22,7 @@ SUMMARY = "answer one prompt"
 
 def register(subparsers: Any) -> None:
     """Add the `generate` sub-command."""
-    parser = subparsers.add_parser("generate", help=SUMMARY, description=f"{SUMMARY.capitalize()}.")
+    parser = add_command(subparsers, "generate", SUMMARY)
     add_model(parser)
     parser.add_argument("prompt", metavar="PROMPT", nargs="?", help="default: standard input")
     add_sampling(parser)

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mlx_deepseek.commands.options import add_command
+
 SUMMARY = "check machines that are to hold a model together, and say what to mend"
 
 
 def register(subparsers: Any) -> None:
     """Add the `hosts` sub-command."""
-    parser = subparsers.add_parser("hosts", help=SUMMARY, description=f"{SUMMARY.capitalize()}.")
+    parser = add_command(subparsers, "hosts", SUMMARY)
     parser.add_argument("hosts", metavar="FILE", help="the machines, as a JSON file")
     parser.add_argument(
         "model", metavar="MODEL", nargs="?", help="also compare the weights that they have of it"

@@ -8,14 +8,14 @@ from typing import Any
 
 from mlx_deepseek.commands.forecast import add_machine, expect, forecast_rows
 from mlx_deepseek.commands.hosts import split, split_rows
-from mlx_deepseek.commands.options import add_hosts
+from mlx_deepseek.commands.options import add_command, add_hosts
 
 SUMMARY = "show a model's parameters, bytes, cache, and the context that fits this machine"
 
 
 def register(subparsers: Any) -> None:
     """Add the `info` sub-command."""
-    parser = subparsers.add_parser("info", help=SUMMARY, description=f"{SUMMARY.capitalize()}.")
+    parser = add_command(subparsers, "info", SUMMARY)
     parser.add_argument("model", metavar="MODEL", help='"nano", a folder, a hub id or its name')
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     add_machine(parser)

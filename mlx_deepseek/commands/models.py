@@ -4,6 +4,8 @@ import argparse
 import json
 from typing import Any
 
+from mlx_deepseek.commands.options import add_command
+
 SUMMARY = "list DeepSeek's released models with sizes, licences and what fits this machine"
 
 OWNER = "deepseek-ai"  # not shown: its models are found without it
@@ -13,7 +15,7 @@ WIDE, FILE_WIDTH = 120, 160  # columns
 
 def register(subparsers: Any) -> None:
     """Add the `models` sub-command."""
-    parser = subparsers.add_parser("models", help=SUMMARY, description=f"{SUMMARY.capitalize()}.")
+    parser = add_command(subparsers, "models", SUMMARY)
     parser.add_argument(
         "filter", metavar="FILTER", nargs="?", default="", help="part of a name, family or variant"
     )

@@ -10,6 +10,14 @@ if TYPE_CHECKING:
     from mlx_deepseek.engine import Caching, Engine
 
 
+def add_command(
+    subparsers: Any, name: str, summary: str, details: str = "", **options: Any
+) -> argparse.ArgumentParser:
+    """A sub-command; its description is the summary as a sentence, and `details`."""
+    sentence = f"{summary[0].upper()}{summary[1:]}.{details}"
+    return subparsers.add_parser(name, help=summary, description=sentence, **options)
+
+
 def add_model(parser: argparse.ArgumentParser) -> None:
     """MODEL and how to get it."""
     parser.add_argument(

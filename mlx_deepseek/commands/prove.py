@@ -10,7 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_deepseek.commands.options import add_hosts, add_loading, hosting, loading
+from mlx_deepseek.commands.options import add_command, add_hosts, add_loading, hosting, loading
 from mlx_deepseek.commands.terminal import printable, progress_bar
 from mlx_deepseek.errors import LeanError
 from mlx_deepseek.runtime.whole_file import write_text_whole
@@ -26,7 +26,7 @@ PROVED, SOME_LEFT = 0, 3
 
 def register(subparsers: Any) -> None:
     """Add the `prove` sub-command."""
-    parser = subparsers.add_parser("prove", help=SUMMARY, description=f"{SUMMARY.capitalize()}.")
+    parser = add_command(subparsers, "prove", SUMMARY)
     told = "FILE.lean, or JSONL of problems (miniF2F's)"
     parser.add_argument("file", metavar="FILE", nargs="?", help=told)
     parser.add_argument(

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlx_deepseek.commands.options import add_hosts, add_loading, hosting, loading
+from mlx_deepseek.commands.options import add_command, add_hosts, add_loading, hosting, loading
 from mlx_deepseek.commands.terminal import printable, progress_bar
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Folders = dict[str, "DocumentFolder"]
 
 def register(subparsers: Any) -> None:
     """Add the `read` sub-command."""
-    parser = subparsers.add_parser("read", help=SUMMARY, description=f"{SUMMARY.capitalize()}.")
+    parser = add_command(subparsers, "read", SUMMARY)
     parser.add_argument("files", metavar="FILE", nargs="+", help="a picture or a PDF")
     parser.add_argument(
         "-o", "--output", metavar="DIR", required=True, help="a folder for each document goes here"

@@ -22,7 +22,7 @@ from mlx_deepseek.generation.batch import DecodingBatch, WrittenToken, gathered
 from mlx_deepseek.generation.counts import SchedulerCounts
 from mlx_deepseek.generation.job import Generation
 from mlx_deepseek.generation.prefill import Prefill, read_together
-from mlx_deepseek.generation.readings import Readings
+from mlx_deepseek.generation.prefill_queue import PrefillQueue
 from mlx_deepseek.generation.request import GeneratedToken
 from mlx_deepseek.generation.results import FinishReason
 from mlx_deepseek.generation.room import growing, longest
@@ -79,7 +79,7 @@ class Scheduler:
         self.queue = queue
         self.counts = SchedulerCounts()
         self.waiting: deque[Generation] = deque()
-        self.readings = Readings()
+        self.readings = PrefillQueue()
         self.batches: list[DecodingBatch] = []
         self._seconds = FIRST_GUESS_S
         self._limits = ExitStack()
@@ -163,7 +163,7 @@ class Scheduler:
             cache.clear()
             self.caches.give_back(cache)
         self.waiting.clear()
-        self.readings, self.batches = Readings(), []
+        self.readings, self.batches = PrefillQueue(), []
         self._limits.close()
 
     def _has_room(self, job: Generation) -> bool:

@@ -6,7 +6,7 @@ from mlx_deepseek.generation.job import Generation
 from mlx_deepseek.generation.prefill import Prefill, chunk_tokens, is_short, together
 
 
-class Readings(list[Prefill]):
+class PrefillQueue(list[Prefill]):
     """Prompts, oldest first."""
 
     def __init__(self) -> None:
