@@ -7,7 +7,7 @@ from typing import Literal
 
 from mlx_deepseek.cache.prompt_cache import PromptCache
 
-Missed = Literal["", "new", "differs", "evicted"]
+Missed = Literal["", "new", "differs", "evicted", "unreachable"]
 MOST = 128
 
 
@@ -18,7 +18,8 @@ class CacheRecord:
     `source` is where they came from: "snapshot" (a request that has ended), "running" (one that
     has not), "blocks" (of the store), or "". The others were `missed`, since they are "new", or
     the prompt "differs" from the nearest known one at token `differs_at`, or what was known is
-    "evicted"; "": none were.
+    "evicted", or "unreachable": its caches cannot go back to where they are needed, as V4's, which
+    forget tokens, and those of a picture's middle. "": none were.
     """
 
     number: int
@@ -58,7 +59,11 @@ class CacheRecords:
             missed = ""
         elif cache.prefixes is not None and cache.prefixes.lost(ids, cached + cache.lookback):
             missed = "evicted"
+        elif cached + cache.lookback < min(common, len(ids) - 1):
+            missed = "unreachable"
         elif 0 < common < min(length, len(ids)):
-            missed, differs_at = "differs", common
+            missed = "differs"
+        if missed in ("differs", "unreachable") and common < len(ids):
+            differs_at = common
         source = cache.source if cached else ""
         self._records.append(CacheRecord(number, len(ids), cached, source, missed, differs_at))

@@ -6,6 +6,7 @@ from mlx_lm.tuner.utils import linear_to_lora_layers
 
 from mlx_deepseek import Caching, Sampling, load
 from mlx_deepseek.errors import ConfigError
+from tests.distributed.rank0 import tokens
 
 GREEDY = Sampling(temperature=0.0)
 
@@ -94,6 +95,17 @@ def test_the_report_says_why_a_prompt_was_read_again():
     report = engine.cache_report()
     assert report.snapshots >= 1
     assert report.snapshot_bytes > 0 < report.block_bytes
+
+
+def test_what_caches_cannot_go_back_to_is_told(goldens_root):
+    """V4's go back to where turns ended; a prompt that ends elsewhere is read from there."""
+    engine = load(goldens_root / "deepseek_v4_fp4", dtype="float32", caching=Caching(speculate=0))
+    ids = [(17 * i) % 120 + 3 for i in range(300)]
+    for prompt in (ids, [*ids[:150], 9, 9]):
+        tokens(engine, [prompt], 2, {"temperature": 0.0})
+    record = engine.cache_report().records[-1]
+    assert record.cached_tokens < 150
+    assert (record.missed, record.differs_at) == ("unreachable", 150)
 
 
 def test_what_did_not_fit_was_evicted():
