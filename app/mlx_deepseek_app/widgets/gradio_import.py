@@ -1,5 +1,6 @@
 """Gradio without what it brings along and the app does not use, which takes a second of CPU."""
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,11 +10,14 @@ from importlib.util import LazyLoader
 from types import ModuleType
 
 LATE = "pandas"  # for tables and plots: read when something asks for it
+# after how many events Gradio sums up, by pandas, for a dashboard that the app does not show
+SUMS_UP_AFTER = "GRADIO_ANALYTICS_CACHE_FREQUENCY", str(sys.maxsize)
 ABSENT = "mcp"  # for a server of Gradio's own, which does without where it is not installed
 
 
 def import_gradio() -> None:
     """Import Gradio, unless it is there; what others import later is whole."""
+    os.environ.setdefault(*SUMS_UP_AFTER)
     if "gradio" not in sys.modules:
         with late(LATE), absent(ABSENT):
             import gradio  # noqa: F401

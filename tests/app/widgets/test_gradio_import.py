@@ -28,6 +28,26 @@ def test_pandas_and_mcp_are_not_read_at_the_start_and_whole_when_asked_for():
     assert told.split() == ["True", "False", "False", "3", "True"]
 
 
+EVENTS = """
+import sys
+from mlx_deepseek_app.command import serve
+from tests.app import scripted
+served = serve(lambda source, **_: scripted.load(source), "scripted")
+queue = served._page._queue
+queue.events_recorded = 1000
+summary = queue.compute_analytics_summary([{"function": "f", "status": "success"}])
+print("pandas.core" in sys.modules, summary)
+served.close()
+"""
+
+
+def test_no_event_is_summed_up_by_pandas():
+    told = subprocess.run(
+        [sys.executable, "-c", EVENTS], capture_output=True, text=True, check=True
+    ).stdout
+    assert told.strip() == "False {'functions': {}}"
+
+
 def test_a_module_is_absent_only_within(tmp_path, monkeypatch):
     (tmp_path / "some_module.py").write_text("VALUE = 3\n")
     monkeypatch.syspath_prepend(tmp_path)
