@@ -91,7 +91,10 @@ def rows(
         shown.append(_row("assistant", EARLIER.format(min(first, MESSAGES))))
         owners.append(first)
     for index, message in enumerate(conversation.messages[first:], first):
-        parts = _asked(message, calls) if message.role == "user" else _reply(message, reading)
+        is_last = index + 1 == len(conversation.messages)
+        parts = (
+            _asked(message, calls) if message.role == "user" else _reply(message, reading, is_last)
+        )
         calls = message.calls
         shown.extend(parts)
         owners.extend([index] * len(parts))
@@ -133,7 +136,7 @@ def _asked(message: Message, calls: tuple[ToolCall, ...]) -> list[dict[str, Any]
     return [_row("user", "\n\n".join(filter(None, parts)), title)]
 
 
-def _reply(message: Message, reading: str) -> list[dict[str, Any]]:
+def _reply(message: Message, reading: str, is_last: bool) -> list[dict[str, Any]]:
     parts = []
     if message.reasoning.strip():
         thinking = message.running and not message.text.strip()
@@ -156,7 +159,7 @@ def _reply(message: Message, reading: str) -> list[dict[str, Any]]:
         parts.append(_row("assistant", _error(message.error)))
     elif message.state == "length":
         parts.append(_row("assistant", _note("Cut off: the limit of new tokens was reached.")))
-    elif message.state in ("stopped", "cut"):
+    elif message.state in ("stopped", "cut") and (is_last or not parts):  # it can be gone on with
         note = "Stopped." if message.state == "stopped" else "Cut off: the app ended here."
         parts.append(_row("assistant", _note(note)))
     elif message.state == "done" and not parts:

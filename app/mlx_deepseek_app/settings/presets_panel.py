@@ -33,13 +33,16 @@ class PresetsPanel:
         )
         with gr.Row(elem_id="preset-acts"):
             self.keep = gr.Button("Save preset", elem_id="preset-save", size="sm")
-            self.drop = gr.Button("Delete preset", elem_id="preset-delete", size="sm")
+            self.drop = gr.Button(
+                "Delete preset", elem_id="preset-delete", size="sm", visible=False
+            )
         self.note = gr.HTML("", elem_id="preset-note")
-        both, shown = [self.preset, self.system], [self.preset, self.system, self.note]
+        both, shown = [self.preset, self.system], [self.preset, self.system, self.drop, self.note]
         options: dict[str, Any] = {"queue": False, **QUIET}
         # one's own words belong to no preset; `input` is what a person does, not what is set
         self.preset.input(self.on_choose, self.preset, self.system, **options)
         self.system.change(self.on_write, both, self.preset, **options)
+        self.preset.change(self.on_named, self.preset, self.drop, **options)
         self.keep.click(self.on_save, both, shown, **options)
         self.drop.click(self.on_delete, self.preset, shown, **options)
 
@@ -54,6 +57,10 @@ class PresetsPanel:
         """Take the words of a preset; a name that none has is a new one's."""
         return self._mine(request).all().get(name or "", gr.skip())
 
+    def on_named(self, request: gr.Request, name: str | None) -> Any:
+        """Only presets of one's own can be deleted."""
+        return gr.Button(visible=self._mine(request).is_own(name))
+
     def on_write(self, request: gr.Request, name: str | None, system: str | None) -> Any:
         """Say which preset the words are; a new name stays until it is saved."""
         mine = self._mine(request)
@@ -65,7 +72,8 @@ class PresetsPanel:
         mine = self._mine(request)
         try:
             kept = mine.save(name, system)
-            return {self.preset: gr.Dropdown(choices=list(mine.all()), value=kept), self.note: ""}
+            preset = gr.Dropdown(choices=list(mine.all()), value=kept)
+            return {self.preset: preset, self.drop: gr.Button(visible=True), self.note: ""}
         except StoreError as error:
             return {self.note: alert(str(error))}
 

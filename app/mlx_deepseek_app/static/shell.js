@@ -23,10 +23,34 @@ window.shell = (() => {
     store("sidebar", yes ? "closed" : "open");
   };
   const isSettings = () => $("#shell")?.hasAttribute("data-settings") ?? false;
+  // the panel's edge is drawn to and fro, or moved by the arrows
+  const NARROW_PX = 280, WIDE_PX = 640, STEP_PX = 24;
+  const widen = (px) => {
+    const width = Math.round(Math.min(Math.max(px, NARROW_PX), WIDE_PX));
+    $("#shell").style.setProperty("--panel", `${width}px`);
+    $("#settings-edge").setAttribute("aria-valuenow", String(width));
+    store("settings-width", width);
+  };
+  const edge = () => {
+    const panel = $("#settings");
+    if ($("#settings-edge")) return;
+    const grip = Object.assign(document.createElement("div"), { id: "settings-edge", tabIndex: 0 });
+    const told = { role: "separator", "aria-orientation": "vertical", "aria-label": "Width of the settings", "aria-valuemin": NARROW_PX, "aria-valuemax": WIDE_PX };
+    for (const [name, value] of Object.entries(told)) grip.setAttribute(name, value);
+    $("#shell").append(grip);
+    const width = () => panel.getBoundingClientRect().width;
+    grip.addEventListener("pointerdown", (event) => { event.preventDefault(); grip.setPointerCapture(event.pointerId); });
+    grip.addEventListener("pointermove", (event) => { if (grip.hasPointerCapture(event.pointerId)) widen(panel.getBoundingClientRect().right - event.clientX); });
+    grip.addEventListener("keydown", (event) => {
+      const step = { ArrowLeft: STEP_PX, ArrowRight: -STEP_PX }[event.key];
+      if (step) { event.preventDefault(); widen(width() + step); }
+    });
+    widen(Number(stored("settings-width")) || width());
+  };
   const settings = (open) => {
     $("#shell")?.toggleAttribute("data-settings", open);
     mark($("#settings-button"), open);
-    if (open) { drawer(false); $("#settings-close")?.focus({ preventScroll: true }); }
+    if (open) { edge(); drawer(false); $("#settings-close")?.focus({ preventScroll: true }); }
   };
 
   // -- addresses: #chat, #chat/ID, #models ----------------------------------------------------

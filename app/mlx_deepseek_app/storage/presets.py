@@ -36,6 +36,10 @@ class Presets:
             mine = "SELECT name, text FROM presets WHERE owner = ? ORDER BY name"
             return PRESETS | dict(db.execute(mine, (self._owner,)).fetchall())
 
+    def is_own(self, name: str | None) -> bool:
+        """Whether the user has saved one of this name."""
+        return name not in PRESETS and name in self.all()
+
     def name_of(self, system: str | None) -> str | None:
         """The name of the preset that a system prompt is; None if it is none of them."""
         system = (system or "").strip()

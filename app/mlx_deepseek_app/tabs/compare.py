@@ -29,7 +29,7 @@ EXAMPLES = (
     "Write a haiku about the sea in autumn.",
 )
 EMPTY = '<p class="none">The answer, its thinking, speed and memory appear here.</p>'
-MODEL_OWN, THINKS, ANSWERS = "as the model does", "thinks first", "answers at once"
+MODEL_OWN, THINKS, ANSWERS = "Model default", "thinks first", "answers at once"
 
 
 @dataclass

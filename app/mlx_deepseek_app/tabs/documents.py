@@ -27,7 +27,7 @@ from mlx_deepseek_app.widgets.event_options import FREE, QUIET
 
 REFRESH_S = 0.25
 FILES_AT_MOST = 20
-OWN_MODE = "as the model does"
+OWN_MODE = "Model default"
 RENDERED = "Rendered"
 FILES = {".md": "Markdown", ".json": "JSON", ".pdf": "annotated PDF", ".zip": "all with figures"}
 # gradio looks in the script for the names of events, quoted

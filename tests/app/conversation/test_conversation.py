@@ -106,6 +106,13 @@ def test_an_empty_reply_says_why(end, note):
     assert shown[-1]["content"][0]["text"] == note
 
 
+def test_that_a_reply_was_stopped_is_said_as_long_as_it_can_be_gone_on_with():
+    talk = Conversation().ask("x").write([(0.1, Chunk(text="a"))]).finish(stopped=True)
+    assert "Stopped." in rows(talk)[0][-1]["content"][0]["text"]
+    later = "".join(row["content"][0]["text"] for row in rows(talk.ask("y"))[0])
+    assert "Stopped." not in later
+
+
 def test_a_reply_cut_off_by_the_limit_says_so():
     talk = Conversation().ask("x").write([(0.1, Chunk(text="a", finish_reason="length"))]).finish()
     assert talk.messages[-1].state == "length"
