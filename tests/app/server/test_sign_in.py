@@ -9,6 +9,7 @@ from playwright.sync_api import expect
 from mlx_deepseek_app.command import serve
 from mlx_deepseek_app.server.sign_in import ADDRESS, FREE_TRIES, LONGEST_WAIT_S, SignIn, Tries
 from tests.app import scripted
+from tests.app.test_accessible import AXE, FOUND
 
 PASSWORD = "right & <b>"
 
@@ -107,6 +108,10 @@ def test_the_page_says_what_is_wrong_and_leads_to_the_app(locked, browser, langu
     field.fill("no")
     field.press("Enter")
     expect(page.get_by_role("alert")).to_contain_text(wrong)
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        page.evaluate(AXE.read_text(encoding="utf-8"))
+        assert page.evaluate(FOUND, {}) == []
     page.get_by_label(label).fill(PASSWORD)
     page.get_by_label(label).press("Enter")
     expect(page.locator("#prompt textarea")).to_be_visible()
