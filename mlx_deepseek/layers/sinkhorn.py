@@ -2,21 +2,20 @@
 
 Each round divides rows by their sums, then columns; the first one columns only. As operations of
 MLX that is four kernels a round, twice in each layer. On a GPU one kernel of ours does all rounds,
-a thread for each matrix. It is asked once whether it finds what the operations find; where it does
-not, or cannot be built, the operations do the work.
+a thread for each matrix.
 """
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import mlx.core as mx
 
+from mlx_deepseek.layers.gpu_kernel import build, trusted
 from mlx_deepseek.runtime.device import on_gpu
 
-# The body of a function that has `comb` [N, M * M] and `out`, in Metal or CUDA.
+# The body of a function that has `comb` [N, M * M] and `out`.
 BODY = """
-    uint matrix = INDEX;
+    uint matrix = GPU_INDEX;
     if (matrix >= uint(comb_shape[0])) return;
     float a[M * M];
     for (int i = 0; i < M * M; i++) a[i] = comb[matrix * M * M + i];
@@ -34,7 +33,6 @@ BODY = """
     }
     for (int i = 0; i < M * M; i++) out[matrix * M * M + i] = a[i];
 """
-METAL, CUDA = "thread_position_in_grid.x", "cooperative_groups::this_grid().thread_rank()"
 THREADS = 64
 TOLERANCE = 1e-5
 Balancing = Callable[[mx.array], mx.array]
@@ -68,25 +66,21 @@ def balance(comb: mx.array, eps: float) -> mx.array:
 def kernel(size: int, rounds: int, eps: float) -> Balancing | None:
     """One kernel for matrices of `size`, if this GPU builds it and it is right."""
     example = mx.random.uniform(0.1, 5.0, (THREADS + 1, size, size), key=mx.random.key(0))
-    try:
-        fused = built(size, rounds, eps)
+
+    def is_right(fused: Balancing) -> bool:
         found, expected = fused(example), by_operations(example, rounds, eps)
-        right = bool(mx.allclose(found, expected, rtol=0, atol=TOLERANCE))
-    except (RuntimeError, ValueError):
-        return None
-    return fused if right else None
+        return bool(mx.allclose(found, expected, rtol=0, atol=TOLERANCE))
+
+    return trusted(lambda: built(size, rounds, eps), is_right)
 
 
 def built(size: int, rounds: int, eps: float) -> Balancing:
     """The kernel as a function of matrices [..., M, M].
 
     Raises:
-        RuntimeError, ValueError: this build of MLX, or the device, has no such kernels.
+        RuntimeError, ValueError: as `gpu_kernel.build`.
     """
-    metal = mx.metal.is_available()
-    make: Any = mx.fast.metal_kernel if metal else mx.fast.cuda_kernel
-    source = source_of(METAL if metal else CUDA, eps)
-    run = make(name="sinkhorn", input_names=["comb"], output_names=["out"], source=source)
+    run = build("sinkhorn", ["comb"], ["out"], body_of(eps))
 
     def fused(comb: mx.array) -> mx.array:
         flat = comb.reshape(-1, size * size)
@@ -103,6 +97,6 @@ def built(size: int, rounds: int, eps: float) -> Balancing:
     return fused
 
 
-def source_of(index: str, eps: float) -> str:
-    """The body, for a language in which `index` is a thread's number."""
-    return BODY.replace("INDEX", index).replace("EPS", f"{eps:.9e}f")
+def body_of(eps: float) -> str:
+    """The body for one `eps`."""
+    return BODY.replace("EPS", f"{eps:.9e}f")

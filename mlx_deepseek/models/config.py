@@ -12,8 +12,9 @@ from mlx_deepseek.errors import ConfigError
 from mlx_deepseek.layers.indexer import IndexerConfig
 from mlx_deepseek.layers.mha import MHAConfig
 from mlx_deepseek.layers.mla import MLAConfig
-from mlx_deepseek.layers.moe import MoEConfig, RouterConfig
+from mlx_deepseek.layers.moe import MoEConfig
 from mlx_deepseek.layers.rope import Json, RopeConfig
+from mlx_deepseek.layers.routing import RouterConfig
 from mlx_deepseek.models.config_reader import ConfigReader
 from mlx_deepseek.models.decoder import DecoderConfig, LayerConfig
 

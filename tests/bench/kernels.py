@@ -27,7 +27,8 @@ from mlx_lm.utils import quantize_model
 
 from mlx_deepseek import models
 from mlx_deepseek.checkpoint.load_weights import cast, quantize
-from mlx_deepseek.layers import sinkhorn
+from mlx_deepseek.layers import router, sinkhorn
+from mlx_deepseek.layers.routing import Choosing, RouterConfig
 from mlx_deepseek.models import layout
 from mlx_deepseek.runtime import device
 
@@ -35,7 +36,17 @@ NODE = re.compile(r'{ (\d+) \[label ="(.+?)", shape=rectangle\]; }')
 EDGE = re.compile(r'^"\w+" -> (\d+)$', re.MULTILINE)
 VIEWS = {
     *("AsStrided", "Broadcast", "BroadcastAxes", "Contiguous", "Depends", "ExpandDims", "Flatten"),
-    *("Full", "Reshape", "Slice", "Split", "Squeeze", "StopGradient", "Transpose", "Unflatten"),
+    *(
+        "Full",
+        "Reshape",
+        "Slice",
+        "Split",
+        "Squeeze",
+        "StopGradient",
+        "Transpose",
+        "Unflatten",
+        "View",
+    ),
 }
 CACHED = 8
 
@@ -57,18 +68,20 @@ def pair(shape: str, layers: int) -> dict[str, Any]:
 def prepared(model: nn.Module) -> nn.Module:
     """What loading does to a model on a GPU."""
     mx.eval(model.parameters())
-    return model
+    return model.eval()
 
 
 @contextlib.contextmanager
 def whole_operations():
     """Norms and rotary embeddings as one operation each, which stands in for the GPU's kernel."""
-    real = mx.fast.rms_norm, mx.fast.layer_norm, mx.fast.rope, mx.dequantize, sinkhorn.kernel
+    real = mx.fast.rms_norm, mx.fast.layer_norm, mx.fast.rope, mx.dequantize
+    kernels_of_ours = sinkhorn.kernel, router.kernel
     on_gpu = device.on_gpu
     asking = [one for one in sys.modules.values() if getattr(one, "on_gpu", None) is on_gpu]
     for module in asking:  # a CPU goes another way
         module.on_gpu = lambda: True
     sinkhorn.kernel = lambda *_: mx.erfinv
+    router.kernel = one_choice
     mx.dequantize = lambda packed, scales, *args, **kwargs: mx.erf(
         mx.repeat(scales, packed.shape[-1] // scales.shape[-1] * 32 // kwargs["bits"], -1)
     )
@@ -78,9 +91,20 @@ def whole_operations():
     try:
         yield
     finally:
-        mx.fast.rms_norm, mx.fast.layer_norm, mx.fast.rope, mx.dequantize, sinkhorn.kernel = real
+        mx.fast.rms_norm, mx.fast.layer_norm, mx.fast.rope, mx.dequantize = real
+        sinkhorn.kernel, router.kernel = kernels_of_ours
         for module in asking:
             module.on_gpu = on_gpu
+
+
+def one_choice(config: RouterConfig, biased: bool, dtype: mx.Dtype) -> Choosing:
+    """A router's choice as one operation, whose one output stands for both of the kernel's."""
+
+    def choose(logits: mx.array, bias: mx.array | None) -> tuple[mx.array, mx.array]:
+        both = mx.erfinv(logits)[..., : config.per_token]
+        return both.view(mx.uint32), both.view(dtype)[..., : config.per_token]
+
+    return choose
 
 
 def kernels(model: Any) -> collections.Counter[str]:
@@ -94,7 +118,7 @@ def kernels(model: Any) -> collections.Counter[str]:
     edges = collections.Counter(EDGE.findall(text.getvalue()))
     count: collections.Counter[str] = collections.Counter()
     for node, label in NODE.findall(text.getvalue()):
-        if label not in VIEWS:
+        if label.split()[0] not in VIEWS:
             count[label] += edges[node] if label == "Concatenate" else 1
     return count
 

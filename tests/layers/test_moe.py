@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlx_deepseek.layers.experts import Experts
-from mlx_deepseek.layers.moe import MoE, MoEConfig, RouterConfig, choose_experts
+from mlx_deepseek.layers.moe import MoE, MoEConfig
+from mlx_deepseek.layers.router import choose_experts
+from mlx_deepseek.layers.routing import RouterConfig
 
 
 def reference_choice(config: RouterConfig, logits: np.ndarray, bias: np.ndarray | None):

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from mlx_deepseek.layers import sinkhorn as module
-from mlx_deepseek.layers.sinkhorn import by_operations, kernel, sinkhorn, source_of
+from mlx_deepseek.layers.sinkhorn import body_of, by_operations, kernel, sinkhorn
 from mlx_deepseek.runtime.device import on_gpu
 
 ROUNDS, EPS = 20, 1e-6
 AROUND = """
 typedef unsigned int uint;
 template <int M, int ROUNDS>
-void run(const float* comb, const int* comb_shape, float* out, uint INDEX) {{ {body} }}
+void run(const float* comb, const int* comb_shape, float* out, uint GPU_INDEX) {{ {body} }}
 extern "C" void run{size}(const float* comb, int count, float* out) {{
     for (uint i = 0; i < uint(count) + 3; i++) run<{size}, {rounds}>(comb, &count, out, i);
 }}
@@ -33,7 +33,7 @@ def test_the_body_is_right(size, tmp_path):
     """Compiled for the CPU: a GPU's compiler reads the same lines."""
     if (compiler := shutil.which("c++") or shutil.which("g++")) is None:
         pytest.skip("no C++ compiler")
-    body = source_of("INDEX", EPS)
+    body = body_of(EPS)
     source, library = tmp_path / "body.cpp", tmp_path / "body.so"
     source.write_text(AROUND.format(body=body, size=size, rounds=ROUNDS))
     subprocess.run([compiler, "-O1", "-shared", "-fPIC", source, "-o", library], check=True)
