@@ -235,13 +235,14 @@ def test_transformers_spelling_is_the_same_model(golden_config):
     assert mx.array_equal(old._wavelengths, new._wavelengths)
 
 
-def test_what_other_models_have_alone_is_refused_or_empty(goldens_root, case):
-    """V4's entries are no tokens, and its layers need each other's states."""
-    name, model, _ = case
-    with indexer_hooks(model) as hooks:
+def test_entries_are_not_shown_as_chosen_tokens(case):
+    with indexer_hooks(case[1]) as hooks:
         assert not hooks
-    with pytest.raises(ConfigError, match="layer by layer"):
-        LayerwiseModel(goldens_root / name).require_plain()
+
+
+def test_tables_are_not_read_to_run_layer_by_layer(goldens_root):
+    with pytest.raises(ConfigError, match="Engram tables is not run layer by layer"):
+        LayerwiseModel(goldens_root / "deepseek_v41")
 
 
 def test_going_back_to_where_a_turn_ended(case, record):
