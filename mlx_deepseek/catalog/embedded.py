@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 
-NANO, NANO_OCR = "nano", "nano-ocr"
+NANO, NANO_OCR, NANO_PROVER = "nano", "nano-ocr", "nano-prover"
 _PACKAGE = Path(str(files("mlx_deepseek")))
 _FOLDERS = {
     NANO: _PACKAGE / "nano" / "text" / "checkpoint",
     NANO_OCR: _PACKAGE / "nano" / "ocr" / "checkpoint",
+    NANO_PROVER: _PACKAGE / "nano" / "prover" / "checkpoint",
 }
 # Folders in Hugging Face layout, by what users call them; a source tree may lack trained weights.
 FOLDERS: Mapping[str, Path] = {

@@ -10,9 +10,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlx_deepseek.catalog.embedded import FOLDERS, NANO_PROVER
 from mlx_deepseek.commands.options import add_command, add_hosts, add_loading, hosting, loading
 from mlx_deepseek.commands.terminal import printable, progress_bar
-from mlx_deepseek.errors import LeanError
+from mlx_deepseek.errors import LeanError, PromptError
 from mlx_deepseek.runtime.whole_file import write_text_whole
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ def register(subparsers: Any) -> None:
     parser.add_argument(
         "--demo", action="store_true", help="prove a small file, with a small Lean if there is none"
     )
-    parser.add_argument("--model", help="a Prover (none: tactics only)")
+    told = f"a Prover, or none for tactics only ({NANO_PROVER} where there is no Mathlib)"
+    parser.add_argument("--model", help=told)
     parser.add_argument("--filler", metavar="MODEL", help="writes the steps of sketches (MODEL)")
     add_loading(parser)
     add_hosts(parser)
@@ -185,9 +187,11 @@ def _prover(args: argparse.Namespace, lean: "Lean") -> "Callable[[Theorem, str],
     """Proves a theorem as the command line asks; its journal lets the same command go on."""
     from mlx_deepseek.proving import StopSignal, prove_with_model
 
-    model = _load(args, args.model) if args.model else None
+    chosen = _model(args, lean)
+    model = _load(args, chosen) if chosen else None
     filler = _load(args, args.filler) if args.filler else None
-    method = args.method or ("sample" if model else "portfolio")
+    found = ("sample" if args.model else "tree") if model else "portfolio"
+    method = args.method or found
     folder = Path(args.file).with_suffix(".proofs")
 
     def prove(theorem: "Theorem", name: str) -> "Proof":
@@ -196,29 +200,44 @@ def _prover(args: argparse.Namespace, lean: "Lean") -> "Callable[[Theorem, str],
                 told = "proved" if attempt.accepted else _line(attempt.reason)
                 sys.stderr.write(f"{name}: {attempt.method} {attempt.number + 1}: {told}\n")
 
-        proof = prove_with_model(
-            model,
-            theorem,
-            lean=replace(lean, stop=StopSignal()),
-            filler=filler,
-            cot=args.cot,
-            max_tokens=args.max_tokens,
-            progress=progress,
-            method=method,
-            attempts=args.attempts,
-            repair=args.repair,
-            timeout_s=args.timeout,
-            check_s=args.check_time,
-            memory_bytes=int(args.lean_memory * 2**30),
-            seed=args.seed,
-            every=args.all_attempts,
-            workers=args.workers,
-            journal=folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.{method}.jsonl",
-        )
+        def look(model: "Engine | None", method: str) -> "Proof":
+            return prove_with_model(
+                model,
+                theorem,
+                lean=replace(lean, stop=StopSignal()),
+                filler=filler,
+                cot=args.cot,
+                max_tokens=args.max_tokens,
+                progress=progress,
+                method=method,
+                attempts=args.attempts,
+                repair=args.repair,
+                timeout_s=args.timeout,
+                check_s=args.check_time,
+                memory_bytes=int(args.lean_memory * 2**30),
+                seed=args.seed,
+                every=args.all_attempts,
+                workers=args.workers,
+                journal=folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.{method}.jsonl",
+            )
+
+        try:
+            proof = look(model, method)
+        except PromptError:
+            if args.model is not None:
+                raise
+            proof = look(None, "portfolio")  # more than the embedded model can read
         _print(args, f"{name}: {_outcome(proof)}")
         return proof
 
     return prove
+
+
+def _model(args: argparse.Namespace, lean: "Lean") -> str | None:
+    """The model to ask: the embedded one knows no Mathlib."""
+    if args.model is None and args.method != "portfolio" and not lean.has_mathlib:
+        return NANO_PROVER if NANO_PROVER in FOLDERS else None
+    return None if args.model == "none" else args.model
 
 
 def _load(args: argparse.Namespace, name: str) -> "Engine":

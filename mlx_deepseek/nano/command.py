@@ -1,4 +1,4 @@
-"""`mlx-deepseek nano train` and `mlx-deepseek nano eval`, of nano and of nano-ocr."""
+"""`mlx-deepseek nano train` and `mlx-deepseek nano eval`, of all embedded models."""
 
 import argparse
 import json
@@ -7,24 +7,28 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from mlx_deepseek.catalog.embedded import NANO, NANO_OCR
+from mlx_deepseek.catalog.embedded import NANO, NANO_OCR, NANO_PROVER
 
-MINUTES = {NANO: 45.0, NANO_OCR: 60.0}
-COUNT = {NANO: 100, NANO_OCR: 50}
+MODELS = NANO, NANO_OCR, NANO_PROVER
+MINUTES = {NANO: 45.0, NANO_OCR: 60.0, NANO_PROVER: 60.0}
+COUNT = {NANO: 100, NANO_OCR: 50, NANO_PROVER: 20}
 
 
 def register(subparsers: Any, name: str = NANO) -> None:
-    """Add the command `name`; both do the same, with another model if none is named."""
+    """Add the command `name`; all do the same, with another model if none is named."""
     parser = subparsers.add_parser(name, help=f"train or measure {name}, which is built in")
     actions = parser.add_subparsers(required=True, metavar="train | eval")
     train = actions.add_parser("train", help="train on exercises that the program makes")
-    train.add_argument("model", nargs="?", default=name, choices=(NANO, NANO_OCR))
+    train.add_argument("model", nargs="?", default=name, choices=MODELS)
     train.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    train.add_argument("--minutes", type=float, help="length of the run (nano 45, nano-ocr 60)")
+    train.add_argument("--minutes", type=float, help="length of the run (nano 45, others 60)")
     train.add_argument("--rate", type=float, help="peak learning rate of matrices (nano 4e-3)")
     train.add_argument("--steps", type=int, help="end after this many steps instead")
-    train.add_argument("--tokens", type=int, default=4096, help="tokens per step of nano (4096)")
+    train.add_argument("--tokens", type=int, default=4096, help="tokens per step of texts (4096)")
     train.add_argument("--drafts", type=int, default=3, help="drafts that nano learns (3)")
+    train.add_argument(
+        "--proofs", type=int, default=500, help="nano-prover's, with goals, per family (500)"
+    )
     train.add_argument("--seed", type=int, default=0)
     train.add_argument("--resume", action="store_true", help="go on with the run in FOLDER")
     train.add_argument("--start", metavar="MODEL", help="start from its weights, not at random")
@@ -33,12 +37,14 @@ def register(subparsers: Any, name: str = NANO) -> None:
     )
     train.add_argument("--mtp-of", metavar="MODEL", help="train only the MTP layer of a nano")
     train.set_defaults(func=run_train)
-    measure = actions.add_parser("eval", help="right answers to held-out exercises or pictures")
+    measure = actions.add_parser("eval", help="right answers to what training never saw")
     measure.add_argument(
         "model", nargs="?", default=name, metavar="MODEL", help="a model, a folder, or tesseract"
     )
     measure.add_argument("--recipe", help="quantize first, for instance 8bit or 4bit")
-    measure.add_argument("--count", type=int, help="problems per family (100), pictures (50)")
+    measure.add_argument(
+        "--count", type=int, help="problems (100), pictures (50), statements (20) of a kind"
+    )
     measure.add_argument("--wrong", type=int, default=0, help="show so many wrong replies each")
     measure.add_argument("--json", action="store_true")
     measure.set_defaults(func=run_eval)
@@ -75,6 +81,8 @@ def _trainer(args: argparse.Namespace, plan: dict[str, Any]) -> Any:
         from mlx_deepseek.nano.ocr import train as ocr
 
         return ocr.OCRTrainer(ocr.OCRTrainingPlan(**plan), start)
+    if args.model == NANO_PROVER:
+        return _prover_trainer(args, plan, start)
     from mlx_deepseek.nano.text import train as text
     from mlx_deepseek.nano.text.config import nano_config
     from mlx_deepseek.nano.text.respell import respelled
@@ -88,8 +96,26 @@ def _trainer(args: argparse.Namespace, plan: dict[str, Any]) -> Any:
     return text.TextTrainer(nano_config(), tokenizer, wanted, start, mtp_only=bool(args.mtp_of))
 
 
+def _prover_trainer(args: argparse.Namespace, plan: dict[str, Any], start: Any) -> Any:
+    from mlx_deepseek.nano.prover.states import kept_states
+    from mlx_deepseek.nano.prover.tokenizer import tokenizer_of
+    from mlx_deepseek.nano.prover.train import ProverTrainer
+    from mlx_deepseek.nano.text.respell import respelled
+    from mlx_deepseek.nano.text.tokenizer import shipped_tokenizer
+    from mlx_deepseek.nano.text.train import TextTrainingPlan
+    from mlx_deepseek.proving.demo.toolchain import demo_lean
+
+    states = kept_states(args.out, args.proofs, demo_lean, args.seed)
+    wanted = TextTrainingPlan(tokens=args.tokens, drafts=0, **plan)
+    tokenizer = tokenizer_of(args.out)
+    if start is not None and args.start == NANO:
+        start = respelled(start, shipped_tokenizer(), tokenizer)
+        start = {key: value for key, value in start.items() if not key.startswith("mtp.")}
+    return ProverTrainer(tokenizer, wanted, states, start)
+
+
 def run_eval(args: argparse.Namespace) -> int:
-    """Measure any model that speaks nano's format or sees; print a table or JSON."""
+    """Measure any model that speaks nano's format, sees or proves; print a table or JSON."""
     report = (lambda line: None) if args.json else _write
     if args.model == "tesseract":
         from mlx_deepseek.nano.ocr.evaluate import tesseract
@@ -103,6 +129,8 @@ def run_eval(args: argparse.Namespace) -> int:
             from mlx_deepseek.nano.ocr.evaluate import reader
 
             found = _reading(reader(engine), args, report)
+        elif engine.prompt_format.id.startswith("prover"):
+            found = _proving(engine, args, report)
         else:
             found = _answering(engine, args, report)
     if args.json:
@@ -166,6 +194,32 @@ def _reading(
         )
         rows[score.kind] = vars(score) | {"error_rate": score.error_rate}
     return rows
+
+
+def _proving(engine: Any, args: argparse.Namespace, report: Callable) -> dict[str, Any]:
+    from mlx_deepseek.nano.prover.evaluate import KS, FamilyProofs, evaluate
+    from mlx_deepseek.proving.demo.toolchain import demo_lean
+
+    names = " ".join(f"{method}@{k:<3}" for method in ("sample", "tree") for k in KS)
+    report(f"{'':12} asked tactics left greedy {names} checks/s")
+    total, rows = FamilyProofs("all"), []
+
+    def show(one: FamilyProofs) -> None:
+        left = max(one.left, 1)
+        shares = [one.greedy / left]
+        shares += [kept[k] / left for kept in (one.sampled, one.tree) for k in KS]
+        rows.append(vars(one) | {"left": one.left})
+        report(
+            f"{one.family:12} {one.asked:5} {one.by_tactics:7} {one.left:4} "
+            f"{' '.join(f'{share:8.1%}' for share in shares)} "
+            f"{one.checks / max(one.seconds, 1e-9):8.1f}"
+        )
+
+    for found in evaluate(engine, demo_lean(), args.count or COUNT[NANO_PROVER]):
+        show(found)
+        total.add(found)
+    show(total)
+    return {row["family"]: row for row in rows}
 
 
 def _listed(values: list[float], style: str) -> str:

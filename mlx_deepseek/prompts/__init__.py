@@ -140,10 +140,11 @@ def for_checkpoint(
     A shipped template renders; what it means (thinking, tools, stops) is ours. Without a name or a
     template the checkpoint is a base model. An `architecture` with a vision encoder has a format of
     its own; only its name tells Janus-1.3B from Janus-Pro. A fine-tune's template counts there if
-    it knows images, which the authors' do not.
+    it knows images, which the authors' do not. Where the catalog is silent, `prompt_format` in
+    tokenizer_config.json counts, as the embedded prover has it.
     """
     entry = catalog.find(repo) if repo else None
-    known = entry.prompt_format if entry else None
+    known = entry.prompt_format if entry else (tokenizer_config or {}).get("prompt_format")
     source = template_source(tokenizer_config)
     vision = VISION.get(architecture or "")
     if config.get("vision_n_layers"):

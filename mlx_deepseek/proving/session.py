@@ -69,7 +69,10 @@ class Checked:
 
 @dataclass
 class Session:
-    """Checks, judges and records attempts at one theorem."""
+    """Checks, judges and records attempts at one theorem.
+
+    `known` are texts that were judged before; sessions of one theorem may share them.
+    """
 
     theorem: Theorem
     judge: Judge
@@ -79,7 +82,7 @@ class Session:
     check_s: float = 60.0
     progress: Callable[[Attempt], None] | None = None
     attempts: list[Attempt] = field(default_factory=list)
-    _known: dict[tuple[Form, str], Attempt] = field(default_factory=dict)
+    known: dict[tuple[Form, str], Attempt] = field(default_factory=dict)
 
     @property
     def out_of_time(self) -> bool:
@@ -106,9 +109,9 @@ class Session:
         for number, one in enumerate(written, start=first):
             kept = self.journal.attempts.get(number)
             if kept is not None and kept.text == one.text and not kept.accepted:
-                self._known.setdefault((one.form, one.text), kept)  # proofs are judged again
+                self.known.setdefault((one.form, one.text), kept)  # proofs are judged again
         fresh: dict[tuple[Form, str], Written] = {
-            (w.form, w.text): w for w in written if (w.form, w.text) not in self._known
+            (w.form, w.text): w for w in written if (w.form, w.text) not in self.known
         }
         with ThreadPoolExecutor(max(1, min(self.pool.size, len(fresh)))) as threads:
             try:
@@ -117,10 +120,10 @@ class Session:
                 if self.pool.lean.stop is not None:
                     self.pool.lean.stop.stop()
                 raise
-        self._known |= dict(zip(fresh, verdicts, strict=True))
+        self.known |= dict(zip(fresh, verdicts, strict=True))
         out = []
         for index, (one, seed) in enumerate(zip(written, seeds, strict=True)):
-            known = self._known[one.form, one.text]
+            known = self.known[one.form, one.text]
             attempt = replace(
                 known, number=first + index, method=method, seed=seed, tokens=one.tokens
             )
@@ -161,7 +164,9 @@ class Session:
                 messages = tuple(
                     LeanMessage(m.line - lines, m.column, m.severity, m.text) for m in found
                 )
-                checked = Checked(messages, _reason(messages, sketch), time.monotonic() - start)
+                before = self.theorem.before.count("\n") - lines  # where others may use sorry
+                own = [m for m in messages if m.line > before]
+                checked = Checked(messages, _reason(own, sketch), time.monotonic() - start)
                 return checked, then(worker, checked, lines) if then else None
         except WorkerStoppedError as error:
             return Checked(reason=str(error), seconds=time.monotonic() - start), None

@@ -27,6 +27,7 @@ NAMES = sorted(
     | {
         "mlx-deepseek",
         "nano-ocr",
+        "nano-prover",
         "nano",
         "DeepSeek-V3",
         "DeepSeek-OCR",

@@ -8,7 +8,7 @@ import pytest
 
 from mlx_deepseek import engine, proving
 from mlx_deepseek.commands import prove as command
-from mlx_deepseek.errors import LeanError
+from mlx_deepseek.errors import LeanError, PromptError
 from mlx_deepseek.proving.demo import toolchain
 from mlx_deepseek.proving.lean import Lean
 from tests.proving.test_policy import Model
@@ -56,14 +56,15 @@ def test_the_demonstration_brings_its_own_lean(call, capsys, lean_cache, monkeyp
 
     monkeypatch.setattr(proving, "find_lean", none)
     monkeypatch.setenv("MLX_DEEPSEEK_CACHE", str(lean_cache))
-    before = sorted(lean_cache.iterdir())
-    assert call("--demo", "--unsafe") == 0
+    before = sorted(lean_cache.glob("demo-lean-*"))
+    assert call("--demo", "--unsafe", "--attempts", "4", "--seed", "0") == 0
     said = capsys.readouterr()
     for name in ("twice_two", "swap", "even_sum", "small"):
         assert f"{name}: proved by portfolio" in said.out
+    assert "loops: proved by tree" in said.out
     assert "too_good: not proved" in said.out
     assert "theorem twice_two : twice 2 = 4 := by\n  rfl\n" in said.out
-    assert sorted(lean_cache.iterdir()) == before
+    assert sorted(lean_cache.glob("demo-lean-*")) == before
     assert not list(tmp_path.iterdir())
     with pytest.raises(LeanError, match="was not found"):
         call("--demo", "--lean", "nowhere")
@@ -80,7 +81,7 @@ def test_no_file_is_explained(call):
 def test_a_file_is_proved_beside_itself(call, capsys, monkeypatch, tmp_path: Path):
     source = tmp_path / "a.lean"
     source.write_text(FILE)
-    assert call("a.lean") == 3
+    assert call("a.lean", "--model", "none") == 3
     said = capsys.readouterr()
     assert "Small.easy: proved by portfolio" in said.out
     assert "Small.hard: not proved" in said.out
@@ -100,6 +101,41 @@ def test_a_file_is_proved_beside_itself(call, capsys, monkeypatch, tmp_path: Pat
     assert PROOF in (tmp_path / "a.proved.lean").read_text()
     assert source.read_text() == FILE
     assert call("a.lean", "--check") == 0
+
+
+def test_the_embedded_prover_is_asked_where_there_is_no_mathlib(
+    call, capsys, monkeypatch, tmp_path: Path, lean: Lean
+):
+    """Unless another is named, or the statement is too long for it."""
+    (tmp_path / "a.lean").write_text(FILE)
+    model, loaded = Model("prover_v15", PROOF + "\n```"), []
+    monkeypatch.setattr(engine, "load", lambda name, **options: loaded.append(name) or model)
+    assert call("a.lean", "--attempts", "2") == 0
+    assert "Small.hard: proved by tree" in capsys.readouterr().out
+    assert loaded == ["nano-prover"]
+    for words in (["--model", "none"], ["--method", "portfolio"]):
+        assert call("a.lean", *words) == 3
+    assert loaded == ["nano-prover"]
+
+    def too_long(*_, **__):
+        raise PromptError("the prompt has 2000 tokens")
+
+    monkeypatch.setattr(model, "stream", too_long)
+    (tmp_path / "b.lean").write_text(FILE)
+    assert call("b.lean") == 3
+    assert "Small.easy: proved by portfolio" in capsys.readouterr().out
+    with pytest.raises(PromptError):
+        call("b.lean", "--model", "m")
+
+
+def test_what_is_left_open_does_not_hold_up_the_next(call, capsys, tmp_path: Path):
+    (tmp_path / "a.lean").write_text(
+        "theorem t (n : Nat) : n < n := by\n  sorry\n\ntheorem u : 2 + 2 = 4 := by\n  sorry\n"
+    )
+    assert call("a.lean", "--model", "none") == 3
+    said = capsys.readouterr().out
+    assert "t: not proved" in said
+    assert "u: proved by portfolio" in said
 
 
 def test_a_check_is_not_fooled(call, capsys, tmp_path: Path):

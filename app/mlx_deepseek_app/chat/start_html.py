@@ -11,6 +11,8 @@ NOTES = {
     "nano": "A tiny DeepSeek-V3 that comes with this app. It does sums, sorting, counting and "
     "dates, and shows how it thinks; it knows nothing else.",
     "nano-ocr": "A tiny DeepSeek-OCR that comes with this app. It reads a few printed words.",
+    "nano-prover": "A tiny DeepSeek-Prover that comes with this app. It goes on with Lean proofs: "
+    "small inductions, witnesses, chains of hypotheses and cases.",
 }
 # fact of a model, page, icon, words
 PAGES = (

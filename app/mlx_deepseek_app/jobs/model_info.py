@@ -77,7 +77,8 @@ def facts(engine: Any) -> ModelFacts:
         fills=getattr(engine, "fills", False),
         calls=getattr(style, "supports_tools", False),
         drawing=getattr(engine, "draw_defaults", None),
-        proves="proofs" in getattr(getattr(engine, "entry", None), "skills", ()),
+        proves="proofs" in getattr(getattr(engine, "entry", None), "skills", ())
+        or getattr(style, "id", "").startswith("prover"),
         titles=_writes_titles(getattr(engine, "entry", None), style),
     )
 

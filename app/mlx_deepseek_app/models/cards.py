@@ -8,7 +8,7 @@ from pathlib import Path
 from huggingface_hub import constants, scan_cache_dir
 
 from mlx_deepseek import catalog, models
-from mlx_deepseek.catalog.embedded import NANO, NANO_OCR
+from mlx_deepseek.catalog.embedded import NANO, NANO_OCR, NANO_PROVER
 from mlx_deepseek.checkpoint.conversion_cache import cache_folder, conversions, unfinished
 from mlx_deepseek.checkpoint.local_models import cached_models, local_models
 from mlx_deepseek.checkpoint.repository import repo_of
@@ -143,7 +143,11 @@ def cards(machine_bytes: int | None = None, bandwidth: float | None = None) -> l
 
 def built_in() -> list[Card]:
     """The models that are part of the package."""
-    able = {NANO: ("chat", "thinking"), NANO_OCR: ("pictures", "documents")}
+    able = {
+        NANO: ("chat", "thinking"),
+        NANO_OCR: ("pictures", "documents"),
+        NANO_PROVER: ("proves",),
+    }
     return [
         Card(
             repo=model.source,

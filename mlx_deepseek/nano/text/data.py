@@ -1,6 +1,6 @@
 """An endless stream of training batches, rows of nearly equal length together."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -13,6 +13,8 @@ from mlx_deepseek.nano.text.tokenizer import encode_spelled
 PAD_ID = 2
 LENGTH_STEP = 16  # lengths are rounded up to a multiple, so that few shapes are compiled
 LONGEST = 208
+
+Row = tuple[list[int], int, str]  # ids, how many of them are the prompt, the family
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,31 @@ class TokenBatch:
 def batches(
     tokenizer: Tokenizer, weights: Mapping[str, float], tokens: int, seed: int
 ) -> Iterator[TokenBatch]:
-    """Batches of about `tokens` ids, padding included; `weights` may change while it runs."""
+    """Conversations in batches of about `tokens` ids; `weights` may change while it runs."""
+    names = list(weights)
+
+    def row(rng: Random, family: str) -> Row:
+        prompt, reply = conversation(rng, family, names)
+        head = tokenizer.encode(prompt, add_special_tokens=False).ids
+        return head + encode_spelled(tokenizer, reply), len(head), family
+
+    return packed(row, weights, tokens, seed, LONGEST)
+
+
+def packed(
+    row: Callable[[Random, str], Row],
+    weights: Mapping[str, float],
+    tokens: int,
+    seed: int,
+    longest: int,
+) -> Iterator[TokenBatch]:
+    """Rows of families, none over `longest`, in batches of about `tokens` ids with padding."""
     rng = Random(seed)
     names = list(weights)
     while True:
         drawn = rng.choices(names, [weights[n] for n in names], k=max(64, tokens // 4))
-        rows = sorted((_row(tokenizer, rng, f, names) for f in drawn), key=lambda row: len(row[0]))
-        rows = [row for row in rows if len(row[0]) <= LONGEST]
+        rows = sorted((row(rng, family) for family in drawn), key=lambda row: len(row[0]))
+        rows = [row for row in rows if len(row[0]) <= longest]
         pool = []
         while rows:
             width = _round_up(len(rows[-1][0]))
@@ -46,15 +66,7 @@ def batches(
         yield from pool
 
 
-def _row(
-    tokenizer: Tokenizer, rng: Random, family: str, names: list[str]
-) -> tuple[list[int], int, str]:
-    prompt, reply = conversation(rng, family, names)
-    head = tokenizer.encode(prompt, add_special_tokens=False).ids
-    return head + encode_spelled(tokenizer, reply), len(head), family
-
-
-def _pack(rows: list[tuple[list[int], int, str]], width: int) -> TokenBatch:
+def _pack(rows: list[Row], width: int) -> TokenBatch:
     ids = np.full((len(rows), width), PAD_ID, dtype=np.int32)
     for i, (tokens, _, _) in enumerate(rows):
         ids[i, : len(tokens)] = tokens

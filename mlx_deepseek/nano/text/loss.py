@@ -37,7 +37,7 @@ def measure(
     loss, hits = _score(model.head(hidden[:, :-1]), ids[:, 1:], replies)
     right = (hits | ~replies).all(axis=-1)
     losses, accuracies = [], []
-    drafted = draft_logits(model, hidden[:, :-2], ids[:, 1:-1], depth)
+    drafted = draft_logits(model, hidden[:, :-2], ids[:, 1:-1], depth) if depth else []
     for i, logits in enumerate(drafted, 1):
         counted = replies[:, i:]
         mtp_loss, mtp_hits = _score(logits, ids[:, i + 1 :], counted)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import mlx.core as mx
 import numpy as np
@@ -34,6 +34,8 @@ class TextTrainingPlan(trainer.TrainingPlan):
 class TextTrainer(trainer.Trainer):
     """Nano in training, with what each family still needs."""
 
+    emphasis: ClassVar[Mapping[str, float]] = {name: EMPHASIS.get(name, 1.0) for name in FAMILIES}
+
     def __init__(
         self,
         config: Mapping[str, Any],
@@ -53,20 +55,23 @@ class TextTrainer(trainer.Trainer):
         trainer.initialise(model, config["initializer_range"])
         if start is not None:
             model.load_weights(list(start.items()))
-        if mtp_only:
-            model.freeze()
-            model.mtp[0].unfreeze()
-            self.moes = self.moes[-1:]
-        elif not plan.drafts:
-            model.mtp[0].freeze()
-            self.moes = self.moes[:-1]
-        # The MTP layer's copies of embedding and head are tied; biases move by a rule of their own.
-        model.mtp[0].embed_tokens.freeze()
-        model.mtp[0].shared_head.head.freeze()
-        for moe in self.moes:
+        for layer in model.get("mtp", [])[:1]:
+            if mtp_only:
+                model.freeze()
+                layer.unfreeze()
+                self.moes = self.moes[-1:]
+            elif not plan.drafts:
+                layer.freeze()
+                self.moes = self.moes[:-1]
+            # Its copies of embedding and head are tied.
+            layer.embed_tokens.freeze()
+            layer.shared_head.head.freeze()
+        for moe in self.moes:  # biases move by a rule of their own
             moe.gate.freeze(keys=["e_score_correction_bias"], recurse=False)
-        self.accuracy = dict.fromkeys(FAMILIES, 0.0)  # running, of replies right token by token
-        self.weights = dict.fromkeys(FAMILIES, 1.0)
+        self.accuracy = dict.fromkeys(
+            self.emphasis, 0.0
+        )  # running, of replies right token by token
+        self.weights = dict.fromkeys(self.emphasis, 1.0)
         super().__init__(model, plan)
 
     def stream(self) -> Iterable[TokenBatch]:
@@ -99,7 +104,7 @@ class TextTrainer(trainer.Trainer):
         for family, good in zip(families, right, strict=True):
             self.accuracy[family] += 0.01 * (float(good) - self.accuracy[family])
         for family, value in self.accuracy.items():
-            self.weights[family] = (0.15 + (1 - value)) * EMPHASIS.get(family, 1.0)
+            self.weights[family] = (0.15 + (1 - value)) * self.emphasis[family]
 
     def kept(self) -> dict[str, Any]:
         return {"accuracy": self.accuracy}

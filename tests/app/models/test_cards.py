@@ -35,7 +35,7 @@ def split(found):
 
 def test_every_released_model_has_a_card_and_those_that_run_have_recipes():
     built_in, found = split(cards.cards(64 * GB))
-    assert [card.name for card in built_in] == ["nano", "nano-ocr"]
+    assert [card.name for card in built_in] == ["nano", "nano-ocr", "nano-prover"]
     assert len(found) == len(catalog.entries())
     for card, entry in zip(found, catalog.entries(), strict=True):
         assert card.runs == models.known(entry.config)
@@ -74,11 +74,15 @@ def test_where_the_chip_is_known_its_memory_bounds_the_speed():
     found = cards.cards(512 * GB, 819e9)
     for name in ("DeepSeek-V2-Lite-Chat", "DeepSeek-V3", "DeepSeek-R1-Distill-Qwen-7B"):
         fit = next(one for one in named(found, name).fits if one.recipe == "4bit")
-        built = models.build(models.without_mtp(catalog.find(name).config))
+        entry = catalog.find(name)
+        assert entry is not None
+        assert fit.bound_tps is not None
+        built = models.build(models.without_mtp(entry.config))
         sizes = memory_of(built, stored_bytes(built))
         exact = forecast(sizes, {}, Speeds(819e9, 1.0)).decode_tps[0]
         assert 0.9 * exact <= fit.bound_tps <= 1.25 * exact, name
     lite = named(found, "DeepSeek-V2-Lite-Chat")
+    assert lite.best is not None
     assert f"about {lite.best.bound_tps:,.0f} tokens/s (computed)" in cards_html([lite], "")
     html = cards_html([named(cards.cards(512 * GB), "DeepSeek-V2-Lite-Chat")], "")
     assert ("tokens/s" in html) == (published_bandwidth() is not None)
