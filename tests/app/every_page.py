@@ -42,7 +42,8 @@ def pictures(browser: Any, url: str, folder: Path, widths: list[int]) -> None:
             page.set_viewport_size({"width": 1280, "height": HEIGHT})
             page.goto(url)
             page.wait_for_selector("#suggestions li")
-            names = page.locator("#nav a").evaluate_all("all => all.map((one) => one.dataset.page)")
+            links = page.locator("#nav a")
+            names = ["chat", *links.evaluate_all("all => all.map((one) => one.dataset.page)")]
             shots(page, folder, f"empty-{language}-{theme}", widths)
             page.locator("#prompt textarea").fill(ANSWER)
             page.keyboard.press("Enter")

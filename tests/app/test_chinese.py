@@ -16,8 +16,8 @@ pytestmark = pytest.mark.browser
 # what people and models write, code, and what Gradio hides; quoted in labels, it follows a colon
 CONTENT = """#chat .message-content, #chat .thought-group > .content, #suggestions [data-ask],
  .menu .name, .menu-button .name, .chips [data-text],
- #conversations [data-act=open], #compare [data-testid=markdown], #documents-text, #pictures-text,
- .pane textarea, .lean-colours, #code .cm-line, #inspect .tokens, .preview rect,
+ #conversations [data-act=open], #compare [data-testid=markdown] p, #documents-text, #pictures-text,
+ .pane textarea, .lean-colours, .cm-line, #inspect .tokens, .preview rect,
  .preview text, .file-preview .filename, script, style,
  [data-testid=status-tracker]"""
 QUOTED = re.compile(r"^((?:您|模型)的消息|使用示例 \d+|[^：]*)：.*", re.DOTALL)
@@ -135,6 +135,8 @@ def test_every_page_of_nano_is_in_chinese(nano_site, open_page):
     expect(page.locator("#inspect-shown")).to_contain_text("稀疏注意力")
     reader.read()
     reader.check()
+    page.locator("#nav").get_by_role("link", name="服务器", exact=True).click()
+    expect(page.locator("#server-told .cm-line").last).to_have_text("claude")
 
 
 def test_the_pages_of_a_model_that_sees_are_in_chinese(open_page, tmp_path):

@@ -9,7 +9,7 @@ window.words = (() => {
   const THEIRS = [
     "#chat .message-content", "#queued li span:not(.app-note)", "#chat .thought-group > .content", "#suggestions [data-ask]",
     "#conversations [data-act=open]", "#conversations li input", ".name", ".card h3", ".menu .typed b", ".brand", ".chips [data-text]",
-    "#compare [data-testid=markdown]", "#gallery dd", "#gallery .caption-label", "#pictures-text", "#documents-text", "#code .cm-line", "#inspect .tokens", ".preview rect", ".preview text",
+    "#compare [data-testid=markdown]", "#gallery dd", "#gallery .caption-label", "#pictures-text", "#documents-text", ".cm-line", "#inspect .tokens", ".preview rect", ".preview text",
     ".pane textarea", ".file-preview .filename", "pre", "code", "script", "style",
   ].join();
   const OURS = ".app-note"; // what the app says among them, see transcript.py and status.py

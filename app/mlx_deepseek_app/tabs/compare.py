@@ -192,7 +192,8 @@ def thoughts_html(answer: Answer) -> str:
     if not thought:
         return ""
     unfolded = "" if answer.text.strip() else " open"
-    return f"<details{unfolded}><summary>Thinking</summary>\n\n{thought}\n\n</details>"
+    summary = '<summary class="app-note">Thinking</summary>'
+    return f"<details{unfolded}>{summary}\n\n{thought}\n\n</details>"
 
 
 def difference(sides: list[Side]) -> str:

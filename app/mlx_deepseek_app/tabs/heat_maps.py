@@ -96,7 +96,7 @@ def wide(width: int) -> str:
 
 def legend(least: str, most: str, played: bool = False) -> str:
     """What the palest and the darkest cell mean, and those with a frame."""
-    frame = "<b></b><span>chosen by the marked token</span>" if played else ""
+    frame = "<span><b></b>chosen by the marked token</span>" if played else ""
     return f'<p class="legend"><span>{least}</span><i></i><span>{most}</span>{frame}</p>'
 
 
