@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 import mlx_deepseek as ds
 from mlx_deepseek.errors import Busy, HostsError
+from mlx_deepseek_app.server.command import listen
 from mlx_deepseek_app.server.errors import understood
 from mlx_deepseek_app.server.models_loaded import LoadedModels, NamedModel
 from mlx_deepseek_app.server.settings import ServerSettings
@@ -258,3 +260,10 @@ def test_a_lost_machine_is_no_mistake_of_the_client():
     told = understood(HostsError("localhost (rank 1) ended."))
     assert (told.status, told.code) == (503, "machine_lost")
     assert "rank 1" in told.message
+
+
+def test_a_second_packet_does_not_wait_for_an_acknowledgement():
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
