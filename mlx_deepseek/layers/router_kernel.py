@@ -1,4 +1,4 @@
-"""A token's choice of experts as one kernel on a GPU, in place of ten in every layer.
+"""A token's choice of experts as one kernel on a GPU, in place of nine in every layer.
 
 A group of threads for each token, a thread for each expert, which counts how many experts come
 before its own.

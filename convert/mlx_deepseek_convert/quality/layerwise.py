@@ -62,7 +62,7 @@ class LayerwiseModel:
         self.model, self._read = _source(folder) if plain else _converted(folder)
         self.sees = isinstance(self.model, VisionLM)
         self.hyper = getattr(getattr(self.model, "args", None), "hyper", None)
-        self.ends = None if self.hyper is None else self.model.model.hc_head
+        self.ends = None if self.hyper is None else get_submodule(self.model, ENDS)
         if self.hyper is not None and any("engram" in layer for layer in self.model.layers):
             raise ConfigError(
                 f"{folder}: a model with Engram tables is not run layer by layer, which would read "

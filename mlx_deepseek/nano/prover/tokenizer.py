@@ -6,10 +6,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer
 
 from mlx_deepseek.nano.prover.families import FAMILIES, training
-from mlx_deepseek.nano.text.tokenizer import BOS, EOS, PAD
+from mlx_deepseek.nano.text.tokenizer import byte_level_bpe, special_tokens
 from mlx_deepseek.prompts.formats.prover import FENCE, completion, state_comment
 
 VOCAB = 672
@@ -22,19 +22,7 @@ PATTERN = (
 
 def train_tokenizer(seed: int = 0) -> Tokenizer:
     """A tokenizer of VOCAB tokens trained on exercises."""
-    tokenizer = Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(PATTERN), "isolated", invert=False)
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB,
-        special_tokens=[AddedToken(t, special=True, normalized=False) for t in (BOS, EOS, PAD)],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(_corpus(Random(seed)), trainer)
-    return tokenizer
+    return byte_level_bpe([PATTERN], VOCAB, _corpus(Random(seed)))
 
 
 def tokenizer_of(run: Path) -> Tokenizer:
@@ -48,17 +36,7 @@ def tokenizer_of(run: Path) -> Tokenizer:
 
 def tokenizer_config(context: int) -> dict[str, Any]:
     """What tokenizer_config.json says; `prompt_format` takes a chat template's place."""
-    return {
-        "add_bos_token": True,
-        "add_eos_token": False,
-        "bos_token": BOS,
-        "eos_token": EOS,
-        "pad_token": PAD,
-        "clean_up_tokenization_spaces": False,
-        "model_max_length": context,
-        "prompt_format": "prover_v15",
-        "tokenizer_class": "PreTrainedTokenizerFast",
-    }
+    return {**special_tokens(context), "prompt_format": "prover_v15"}
 
 
 def _corpus(random: Random) -> Iterable[str]:

@@ -37,19 +37,25 @@ PATTERNS = (
 
 def train_tokenizer(seed: int = 0) -> Tokenizer:
     """A tokenizer of VOCAB tokens trained on the tasks' own text."""
+    tokenizer = byte_level_bpe(PATTERNS, VOCAB - len(MARKERS), _corpus(Random(seed)))
+    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in MARKERS])
+    return tokenizer
+
+
+def byte_level_bpe(patterns: Iterable[str], vocab: int, texts: Iterable[str]) -> Tokenizer:
+    """A tokenizer of `vocab` tokens trained on texts; no token crosses what a pattern matches."""
     tokenizer = Tokenizer(models.BPE())
-    splits = [pre_tokenizers.Split(Regex(p), "isolated", invert=False) for p in PATTERNS]
+    splits = [pre_tokenizers.Split(Regex(p), "isolated", invert=False) for p in patterns]
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, byte_level])
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=VOCAB - len(MARKERS),
+        vocab_size=vocab,
         special_tokens=[AddedToken(t, special=True, normalized=False) for t in (BOS, EOS, PAD)],
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(_corpus(Random(seed)), trainer)
-    tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in MARKERS])
+    tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
 
 
@@ -68,17 +74,21 @@ def encode_spelled(tokenizer: Tokenizer, text: str) -> list[int]:
 def tokenizer_config(context: int) -> dict[str, Any]:
     """What tokenizer_config.json says, R1's chat template included."""
     template = files("mlx_deepseek.nano.text") / "chat_template.jinja"
+    written = template.read_text(encoding="utf-8")
+    return {**special_tokens(context), "unk_token": None, "chat_template": written}
+
+
+def special_tokens(context: int) -> dict[str, Any]:
+    """What tokenizer_config.json says of every model with these special tokens."""
     return {
         "add_bos_token": True,
         "add_eos_token": False,
         "bos_token": BOS,
         "eos_token": EOS,
         "pad_token": PAD,
-        "unk_token": None,
         "clean_up_tokenization_spaces": False,
         "model_max_length": context,
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "chat_template": template.read_text(encoding="utf-8"),
     }
 
 
